@@ -1,0 +1,63 @@
+# make demo and make test do all set-up themselves: a virtual environment in .venv, and the package installed from a wheel.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find cc ops python cmake -type f -not -name '*.pyc' -not -name '*.so') CMakeLists.txt setup.py pyproject.toml README.md
+CXX_SOURCES := $(shell find cc ops python tests -name '*.cc' -o -name '*.h')
+
+.PHONY: all demo test lint format sanitize cc-test wheel benchmark clean
+
+all: test
+
+# One environment serves every target. TensorFlow is there before the build, which takes its headers from it.
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "setuptools>=77" "cmake>=3.24" ninja "pybind11>=2.13"
+	$(BIN)/python cmake/install_requirements.py test lint plot benchmark examples
+	touch $@
+
+$(VENV)/wheel: $(VENV)/installed $(SOURCES)
+	rm -rf dist build/lib.* build/bdist.*
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall dist/detloss-*.whl
+	touch $@
+
+wheel: $(VENV)/wheel
+
+# Trains a small SSD on real images with the reference loss and with the fused one; pictures in demo-output/.
+demo: $(VENV)/wheel
+	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python examples/train_ssd_digits.py --output demo-output
+
+test: lint cc-test $(VENV)/wheel
+	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest tests $(PYTEST_ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check setup.py cmake python tests examples
+	$(BIN)/ruff format --check setup.py cmake python tests examples
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix setup.py cmake python tests examples
+	$(BIN)/ruff format setup.py cmake python tests examples
+	$(BIN)/clang-format -i $(CXX_SOURCES)
+
+# The tests of cc/, optimised and then with AddressSanitizer and UndefinedBehaviorSanitizer.
+cc-test: $(VENV)/installed
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/cc-test -GNinja -DDETLOSS_PYTHON=OFF -DDETLOSS_TESTS=ON
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/cc-test
+	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/cc-test --output-on-failure
+
+sanitize: $(VENV)/installed
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/sanitize -GNinja -DDETLOSS_PYTHON=OFF -DDETLOSS_TESTS=ON \
+	  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DDETLOSS_SANITIZE=ON
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize
+	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize --output-on-failure
+
+# The recorded results of the README.
+benchmark: $(VENV)/wheel
+	$(BIN)/python benchmarks/record.py
+
+clean:
+	rm -rf build dist demo-output python/*.egg-info

@@ -1,0 +1,73 @@
+#include "cc/executor.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+namespace detloss {
+namespace {
+
+// Pools differ in whether they flush subnormals to zero; results must not depend on the thread.
+class DefaultFloatEnvironment {
+ public:
+#if defined(__x86_64__)
+  DefaultFloatEnvironment() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
+  ~DefaultFloatEnvironment() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#endif
+};
+
+class Job {
+ public:
+  Job(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& work)
+      : count_(count), grain_(grain), ranges_((count + grain - 1) / grain), work_(&work) {}
+
+  int64_t ranges() const { return ranges_; }
+
+  // Takes ranges until none is left. `work_` is touched only for a range of its own, so a helper that comes after the
+  // caller has returned finds nothing to do and nothing to read.
+  void Work() {
+    DefaultFloatEnvironment environment;
+    int64_t finished = 0;
+    for (int64_t range; (range = next_.fetch_add(1)) < ranges_; ++finished) {
+      (*work_)(range* grain_, std::min(count_, (range + 1) * grain_));
+    }
+    if (finished > 0 && done_.fetch_add(finished) + finished == ranges_) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      all_done_.notify_all();
+    }
+  }
+
+  void Wait() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    all_done_.wait(lock, [this] { return done_.load() == ranges_; });
+  }
+
+ private:
+  const int64_t count_, grain_, ranges_;
+  const std::function<void(int64_t, int64_t)>* const work_;
+  std::atomic<int64_t> next_{0}, done_{0};
+  std::mutex mutex_;
+  std::condition_variable all_done_;
+};
+
+}  // namespace
+
+void ParallelFor(Executor& executor, int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& work) {
+  if (count <= 0) return;
+  auto job = std::make_shared<Job>(count, grain, work);
+  const int64_t helpers = std::min<int64_t>(executor.NumThreads(), job->ranges()) - 1;
+  for (int64_t i = 0; i < helpers; ++i) executor.Schedule([job] { job->Work(); });
+  job->Work();
+  job->Wait();
+}
+
+}  // namespace detloss

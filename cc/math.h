@@ -1,0 +1,102 @@
+// Elementwise maths that host and device share bit for bit in float: own exp and log, explicit fused multiply-adds.
+#ifndef DETLOSS_CC_MATH_H_
+#define DETLOSS_CC_MATH_H_
+
+#include <math.h>
+
+#include <cstdint>
+
+#include "cc/dtypes.h"
+#include "cc/platform.h"
+
+#if !defined(__CUDACC__)
+#include "cc/lanes.h"
+#endif
+
+namespace detloss {
+
+DETLOSS_SHARED float Fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+// A constant as a value of type V, which is float or a vector of floats.
+template <class V>
+DETLOSS_SHARED V Splat(float x) {
+  return V{} + x;
+}
+
+// e^x within 1.5 ulp; 0 below -87, where the result would leave the normal numbers. x is at most 88; NaN stays NaN.
+template <class V>
+DETLOSS_SHARED V ExpOf(V x) {
+  const V clamped = x < -87.0f ? Splat<V>(-87.0f) : x;
+  const V round = Splat<V>(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which the low bits then hold
+  const V shifted = Fma(clamped, Splat<V>(1.44269504088896341f), round);
+  const V n = shifted - round;
+  // ln 2 in two parts keeps the reduced argument exact to 2^-45.
+  V r = Fma(n, Splat<V>(-0.693145751953125f), clamped);
+  r = Fma(n, Splat<V>(-1.42860682030941723212e-6f), r);
+  V p = Splat<V>(1.9875691500e-4f);
+  p = Fma(p, r, Splat<V>(1.3981999507e-3f));
+  p = Fma(p, r, Splat<V>(8.3334519073e-3f));
+  p = Fma(p, r, Splat<V>(4.1665795894e-2f));
+  p = Fma(p, r, Splat<V>(1.6666665459e-1f));
+  p = Fma(p, r, Splat<V>(5.0000001201e-1f));
+  p = Fma(p, r * r, r) + 1.0f;
+  const V power = BitCast<V>((BitCast<Bits<V>>(shifted) << 23) + 0x3f800000u);
+  return x < -87.0f ? Splat<V>(0.0f) : p * power;
+}
+DETLOSS_SHARED float Exp(float x) { return ExpOf(x); }
+DETLOSS_SHARED double Exp(double x) { return exp(x); }
+#if !defined(__CUDACC__)
+DETLOSS_SHARED Vector<float> Exp(Vector<float> x) { return ExpOf(x); }
+DETLOSS_SHARED Vector<double> Exp(Vector<double> x) {
+  for (size_t i = 0; i < sizeof(x) / sizeof(double); ++i) x[i] = exp(x[i]);
+  return x;
+}
+#endif
+
+// ln x within 1.5 ulp for normal x > 0; +inf and NaN come back as they are.
+DETLOSS_SHARED float Log(float x) {
+  // x = 2^e * m with m in [sqrt(1/2), sqrt(2)).
+  const uint32_t offset = BitCast<uint32_t>(x) - 0x3f3504f3u;
+  const float e = static_cast<float>(static_cast<int32_t>(offset) >> 23);
+  const float f = BitCast<float>((offset & 0x7fffffu) + 0x3f3504f3u) - 1.0f;
+  float p = 7.0376836292e-2f;
+  p = Fma(p, f, -1.1514610310e-1f);
+  p = Fma(p, f, 1.1676998740e-1f);
+  p = Fma(p, f, -1.2420140846e-1f);
+  p = Fma(p, f, 1.4249322787e-1f);
+  p = Fma(p, f, -1.6668057665e-1f);
+  p = Fma(p, f, 2.0000714765e-1f);
+  p = Fma(p, f, -2.4999993993e-1f);
+  p = Fma(p, f, 3.3333331174e-1f);
+  const float f2 = f * f;
+  float log = p * f * f2;
+  log = Fma(e, -2.12194440e-4f, log);
+  log = Fma(f2, -0.5f, log) + f;
+  log = Fma(e, 0.693359375f, log);
+  return x < BitCast<float>(0x7f800000u) ? log : x;
+}
+DETLOSS_SHARED double Log(double x) { return log(x); }
+
+template <class L>
+DETLOSS_SHARED bool IsNan(L x) {
+  return x != x;
+}
+
+template <class L>
+DETLOSS_SHARED bool IsFinite(L x) {
+  return x - x == 0;
+}
+
+// Unsigned integer that orders like the float: -0 equals +0, NaN comes above everything.
+template <class L>
+DETLOSS_SHARED Bits<L> OrderedKey(L x) {
+  constexpr Bits<L> kSign = Bits<L>(1) << (8 * sizeof(L) - 1);
+  if (x == 0) return kSign;
+  if (IsNan(x)) return ~Bits<L>(0);
+  const Bits<L> bits = BitCast<Bits<L>>(x);
+  return bits & kSign ? ~bits : bits | kSign;
+}
+
+}  // namespace detloss
+
+#endif  // DETLOSS_CC_MATH_H_

@@ -1,0 +1,47 @@
+// Stores that bypass the cache, for results larger than it: a plain store first reads the line that it overwrites.
+#ifndef DETLOSS_CC_STREAMING_H_
+#define DETLOSS_CC_STREAMING_H_
+
+#include <cstddef>
+#include <cstring>
+
+#include "cc/platform.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace detloss {
+
+constexpr size_t kCacheLine = 64;
+
+// Both pointers are aligned to a cache line, `bytes` is a multiple of it.
+DETLOSS_SHARED void StreamLines(const char* from, size_t bytes, char* to) {
+#if defined(__AVX512F__)
+  for (size_t i = 0; i < bytes; i += 64) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_load_si512(from + i));
+  }
+#elif defined(__AVX__)
+  for (size_t i = 0; i < bytes; i += 32) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i),
+                        _mm256_load_si256(reinterpret_cast<const __m256i*>(from + i)));
+  }
+#elif defined(__SSE2__)
+  for (size_t i = 0; i < bytes; i += 16) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_load_si128(reinterpret_cast<const __m128i*>(from + i)));
+  }
+#else
+  memcpy(to, from, bytes);
+#endif
+}
+
+// Orders the streamed lines before whatever tells another thread that they are there.
+DETLOSS_SHARED void FinishStreaming() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
+}  // namespace detloss
+
+#endif  // DETLOSS_CC_STREAMING_H_

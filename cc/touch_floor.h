@@ -1,0 +1,28 @@
+// The memory floor of a loss as kernels that only touch: they read what a forward pass must read, write what a backward
+// pass must write, and compute nothing. Benchmarks divide by their time.
+#ifndef DETLOSS_CC_TOUCH_FLOOR_H_
+#define DETLOSS_CC_TOUCH_FLOOR_H_
+
+#include <cstdint>
+
+#include "cc/executor.h"
+
+namespace detloss {
+
+// Rows of one tensor, of which the first `touched_bytes` are read.
+struct TouchedRows {
+  const void* data;
+  int64_t row_bytes;
+  int64_t touched_bytes;
+};
+
+// Reads both tensors, and returns something that depends on every byte read.
+uint32_t TouchForward(const TouchedRows& labels, const TouchedRows& predictions, int64_t rows, Executor& executor);
+
+// Writes a dense gradient past the cache: zeros, but for one element in every `nonzero_every` groups of 32 rows. The
+// gradient is aligned to a cache line.
+void TouchBackward(void* gradient, int64_t row_bytes, int64_t rows, int64_t nonzero_every, Executor& executor);
+
+}  // namespace detloss
+
+#endif  // DETLOSS_CC_TOUCH_FLOOR_H_

@@ -1,0 +1,50 @@
+// Compiled once per CPU tier, with DETLOSS_TIER naming it: see cpu_tier.h.
+#include "cc/touch_floor_kernels.h"
+
+#include <cstring>
+
+#include "cc/streaming.h"
+
+namespace detloss {
+namespace DETLOSS_TIER {
+namespace {
+
+uint32_t Read(const TouchedRows& rows, int64_t begin, int64_t end) {
+  constexpr int kLanes = 8;
+  uint32_t any[kLanes] = {};
+  for (int64_t row = begin; row < end; ++row) {
+    const char* data = static_cast<const char*>(rows.data) + row * rows.row_bytes;
+    int64_t byte = 0;
+    for (; byte + 4 * kLanes <= rows.touched_bytes; byte += 4 * kLanes) {
+      uint32_t words[kLanes];
+      memcpy(words, data + byte, sizeof(words));
+      for (int lane = 0; lane < kLanes; ++lane) any[lane] |= words[lane];
+    }
+    for (; byte + 4 <= rows.touched_bytes; byte += 4) {
+      uint32_t word;
+      memcpy(&word, data + byte, sizeof(word));
+      any[0] |= word;
+    }
+  }
+  for (int lane = 1; lane < kLanes; ++lane) any[0] |= any[lane];
+  return any[0];
+}
+
+void Write(char* gradient, int64_t row_bytes, int64_t begin, int64_t end, int64_t nonzero_every, char* buffer) {
+  const int64_t group_bytes = kTouchedGroup * row_bytes;
+  int64_t row = begin;
+  for (; row + kTouchedGroup <= end; row += kTouchedGroup) {
+    memset(buffer, 0, group_bytes);
+    if (row / kTouchedGroup % nonzero_every == 0) buffer[row_bytes] = 1;
+    StreamLines(buffer, group_bytes, gradient + row * row_bytes);
+  }
+  memset(gradient + row * row_bytes, 0, (end - row) * row_bytes);
+  FinishStreaming();
+}
+
+}  // namespace
+
+const TouchFloorKernels kTouchFloor = {Read, Write};
+
+}  // namespace DETLOSS_TIER
+}  // namespace detloss

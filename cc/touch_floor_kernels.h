@@ -1,0 +1,24 @@
+// Loops of the touch-only floor, compiled once per CPU tier.
+#ifndef DETLOSS_CC_TOUCH_FLOOR_KERNELS_H_
+#define DETLOSS_CC_TOUCH_FLOOR_KERNELS_H_
+
+#include <cstdint>
+
+#include "cc/cpu_tier.h"
+#include "cc/touch_floor.h"
+
+namespace detloss {
+
+constexpr int64_t kTouchedGroup = 32;  // rows
+
+struct TouchFloorKernels {
+  uint32_t (*read)(const TouchedRows& rows, int64_t begin, int64_t end);
+  // `buffer` holds a group of rows.
+  void (*write)(char* gradient, int64_t row_bytes, int64_t begin, int64_t end, int64_t nonzero_every, char* buffer);
+};
+
+DETLOSS_DECLARE_PER_TIER(const TouchFloorKernels kTouchFloor)
+
+}  // namespace detloss
+
+#endif  // DETLOSS_CC_TOUCH_FLOOR_KERNELS_H_

@@ -1,0 +1,33 @@
+# detloss_add_kernels(<target>): the kernels of cc/ as a static library. Sources named *_kernels.cc are compiled once per CPU tier (cc/cpu_tier.h).
+function(detloss_add_kernels target)
+  set(_cc ${PROJECT_SOURCE_DIR}/cc)
+  add_library(${target} STATIC
+    ${_cc}/cpu_tier.cc
+    ${_cc}/executor.cc
+    ${_cc}/hard_negative_mining.cc
+    ${_cc}/ssd_layout.cc
+    ${_cc}/ssd_loss.cc
+    ${_cc}/thread_pool.cc
+    ${_cc}/touch_floor.cc)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${target} PUBLIC Threads::Threads)
+
+  # Every instruction set must round alike: no contraction into fused multiply-adds but where the source asks for them.
+  # The other two let the compiler vectorise comparisons and square roots; they change no value.
+  set(_options -Wall -Wextra -Wno-psabi -ffp-contract=off -fno-math-errno -fno-trapping-math)
+  target_compile_options(${target} PRIVATE ${_options})
+
+  set(_march_baseline x86-64)
+  set(_march_x86_64_v3 x86-64-v3)
+  set(_march_x86_64_v4 x86-64-v4)
+  foreach(tier IN ITEMS baseline x86_64_v3 x86_64_v4)
+    add_library(${target}_${tier} OBJECT
+      ${_cc}/hard_negative_mining_kernels.cc
+      ${_cc}/ssd_loss_kernels.cc
+      ${_cc}/touch_floor_kernels.cc)
+    target_include_directories(${target}_${tier} PRIVATE ${PROJECT_SOURCE_DIR})
+    target_compile_definitions(${target}_${tier} PRIVATE DETLOSS_TIER=${tier})
+    target_compile_options(${target}_${tier} PRIVATE ${_options} -O3 -march=${_march_${tier}})
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${tier}>)
+  endforeach()
+endfunction()

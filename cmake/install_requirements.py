@@ -1,0 +1,24 @@
+"""Installs what pyproject.toml names as requirements of the package and of the given extras, but not the package itself."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    from pip._vendor import tomli as tomllib
+
+
+def main() -> None:
+    project = tomllib.loads(pathlib.Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = list(project["dependencies"])
+    for extra in sys.argv[1:]:
+        requirements += project["optional-dependencies"][extra]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *requirements], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+#include "cc/hard_negative_mining.h"
+#include "ops/argument_shapes.h"
+#include "ops/attributes.h"
+#include "ops/kernels/tensor_data.h"
+#include "ops/kernels/tensorflow_executor.h"
+#include "tensorflow/core/framework/op_kernel.h"
+
+namespace detloss {
+namespace {
+
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+
+template <class T>
+class HardNegativeMiningOp final : public OpKernel {
+ public:
+  explicit HardNegativeMiningOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, ReadMiningOptions(context, &options_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor& negative_loss = context->input(0);
+    const Tensor& n_positive = context->input(1);
+    OP_REQUIRES_OK(context, CheckRank("negative_loss", negative_loss.shape(), 2, "batch, boxes"));
+    const int64_t images = negative_loss.dim_size(0), boxes = negative_loss.dim_size(1);
+    OP_REQUIRES_OK(context, CheckShape("n_positive", n_positive.shape(), {images}));
+
+    Tensor *mask, workspace;
+    OP_REQUIRES_OK(context, context->allocate_output("mask", negative_loss.shape(), &mask));
+    OP_REQUIRES_OK(context, AllocateWorkspace(context, HardNegativeMiningWorkspaceBytes<T>(images, boxes), &workspace));
+
+    TensorflowExecutor executor(context);
+    OP_REQUIRES_OK(context, ToAbsl(HardNegativeMining(options_, images, boxes, Data<T>(negative_loss),
+                                                      Data<detloss::Compute<T>>(n_positive), MutableData<bool>(mask),
+                                                      workspace.data(), executor)));
+  }
+
+ private:
+  MiningOptions options_;
+};
+
+#define DETLOSS_REGISTER(T)                                                 \
+  REGISTER_KERNEL_BUILDER(Name("Detloss>HardNegativeMining")                \
+                              .Device(tensorflow::DEVICE_CPU)               \
+                              .TypeConstraint<TensorflowType<T>::type>("T") \
+                              .TypeConstraint<Compute<T>>("Tlabel"),        \
+                          HardNegativeMiningOp<T>)
+DETLOSS_REGISTER(float);
+DETLOSS_REGISTER(double);
+DETLOSS_REGISTER(Half);
+DETLOSS_REGISTER(BFloat16);
+#undef DETLOSS_REGISTER
+
+}  // namespace
+}  // namespace detloss

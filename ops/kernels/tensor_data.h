@@ -1,0 +1,43 @@
+// Tensors as the plain pointers that the kernels take.
+#ifndef DETLOSS_OPS_KERNELS_TENSOR_DATA_H_
+#define DETLOSS_OPS_KERNELS_TENSOR_DATA_H_
+
+#include "cc/dtypes.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/framework/types.h"
+
+namespace detloss {
+
+// TensorFlow's type of an element type of ours.
+template <class T>
+struct TensorflowType {
+  using type = T;
+};
+template <>
+struct TensorflowType<Half> {
+  using type = Eigen::half;
+};
+template <>
+struct TensorflowType<BFloat16> {
+  using type = tensorflow::bfloat16;
+};
+
+template <class T>
+const T* Data(const tensorflow::Tensor& tensor) {
+  return static_cast<const T*>(tensor.data());
+}
+
+template <class T>
+T* MutableData(tensorflow::Tensor* tensor) {
+  return static_cast<T*>(tensor->data());
+}
+
+inline absl::Status AllocateWorkspace(tensorflow::OpKernelContext* context, size_t bytes,
+                                      tensorflow::Tensor* workspace) {
+  return context->allocate_temp(tensorflow::DT_UINT8, {static_cast<int64_t>(bytes)}, workspace);
+}
+
+}  // namespace detloss
+
+#endif  // DETLOSS_OPS_KERNELS_TENSOR_DATA_H_

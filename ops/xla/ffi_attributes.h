@@ -1,0 +1,68 @@
+// Attributes of an op on their way through XLA: written as text by the lowering, read back by the handler.
+#ifndef DETLOSS_OPS_XLA_FFI_ATTRIBUTES_H_
+#define DETLOSS_OPS_XLA_FFI_ATTRIBUTES_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace detloss {
+
+// The dictionary text that a typed custom call takes as its backend config.
+class FfiAttributeWriter {
+ public:
+  explicit FfiAttributeWriter(tensorflow::OpKernelConstruction* context) : context_(context) {}
+
+  template <class T>
+  absl::Status Copy(const char* name) {
+    T value;
+    TF_RETURN_IF_ERROR(context_->GetAttr(name, &value));
+    attributes_.push_back(absl::StrCat(name, " = ", Text(value)));
+    return absl::OkStatus();
+  }
+
+  std::string text() const { return absl::StrCat("{", absl::StrJoin(attributes_, ", "), "}"); }
+
+ private:
+  // The parser takes a number with a decimal point for a float, and nothing else. Options are finite by now.
+  static std::string Text(float value) { return absl::StrFormat("%.9e : f32", value); }
+  static std::string Text(int64_t value) { return absl::StrFormat("%d : i64", value); }
+  static std::string Text(bool value) { return value ? "true" : "false"; }
+  static std::string Text(const std::string& value) { return absl::StrCat("\"", value, "\""); }
+
+  tensorflow::OpKernelConstruction* const context_;
+  std::vector<std::string> attributes_;
+};
+
+// Answers GetAttr like TensorFlow's contexts.
+class FfiAttributeReader {
+ public:
+  explicit FfiAttributeReader(xla::ffi::Dictionary attributes) : attributes_(attributes) {}
+
+  template <class T>
+  absl::Status GetAttr(const char* name, T* value) const {
+    return Read<T>(name, value);
+  }
+  absl::Status GetAttr(const char* name, std::string* value) const { return Read<std::string_view>(name, value); }
+
+ private:
+  template <class Stored, class T>
+  absl::Status Read(const char* name, T* value) const {
+    const auto stored = attributes_.get<Stored>(name);
+    if (!stored.has_value()) return absl::InternalError(stored.error().message());
+    *value = T(*stored);
+    return absl::OkStatus();
+  }
+
+  const xla::ffi::Dictionary attributes_;
+};
+
+}  // namespace detloss
+
+#endif  // DETLOSS_OPS_XLA_FFI_ATTRIBUTES_H_

@@ -1,0 +1,319 @@
+// Every op's lowering to a typed custom call, and the handlers that such calls run: the same entry points of cc/ that
+// the TensorFlow kernels call. One file, because XLA's headers take most of a minute to compile.
+#include <string>
+#include <vector>
+
+#include "cc/hard_negative_mining.h"
+#include "cc/ssd_loss.h"
+#include "ops/attributes.h"
+#include "ops/ssd_loss_shapes.h"
+#include "ops/xla/ffi_attributes.h"
+#include "ops/xla/xla_executor.h"
+#include "tensorflow/compiler/tf2xla/shape_util.h"
+#include "tensorflow/compiler/tf2xla/type_util.h"
+#include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
+#include "tensorflow/compiler/tf2xla/xla_op_registry.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "xla/ffi/api/ffi.h"
+#include "xla/hlo/builder/xla_builder.h"
+#include "xla/shape_util.h"
+
+// Declared here because its header, xla/ffi/ffi_api.h, needs MLIR headers that the TensorFlow package does not have.
+namespace xla::ffi {
+const XLA_FFI_Api* GetXlaFfiApi();
+}
+
+namespace detloss {
+namespace {
+
+namespace ffi = xla::ffi;
+using tensorflow::DEVICE_CPU_XLA_JIT;
+using tensorflow::OpKernelConstruction;
+using tensorflow::TensorShape;
+using tensorflow::XlaOpKernel;
+using tensorflow::XlaOpKernelContext;
+
+// ---- shared by the lowerings and handlers ----
+
+// REGISTER_XLA_OP keeps a list that TensorFlow turns into kernels once, when its runtime starts: a library loaded
+// later, after a first tf.constant, would have no XLA kernels. Registered as kernels of the compilation device
+// themselves, they are there whenever the library is loaded.
+#define DETLOSS_REGISTER_XLA_OP(op, kernel) REGISTER_KERNEL_BUILDER(Name(op).Device(DEVICE_CPU_XLA_JIT), kernel)
+
+// Calls `f` with a value of the element type that computes predictions of `dtype`.
+template <class F>
+auto WithElementType(xla::PrimitiveType dtype, const F& f) {
+  switch (dtype) {
+    case xla::F64:
+      return f(double());
+    case xla::F16:
+      return f(Half());
+    case xla::BF16:
+      return f(BFloat16());
+    default:
+      return f(float());
+  }
+}
+
+xla::PrimitiveType ElementType(ffi::AnyBuffer buffer) { return static_cast<xla::PrimitiveType>(buffer.element_type()); }
+
+template <class T>
+const T* Data(ffi::AnyBuffer buffer) {
+  return static_cast<const T*>(buffer.untyped_data());
+}
+
+template <class T>
+T* MutableData(ffi::Result<ffi::AnyBuffer> buffer) {
+  return static_cast<T*>(buffer->untyped_data());
+}
+
+ffi::Error ToFfi(const absl::Status& status) {
+  return status.ok() ? ffi::Error::Success() : ffi::Error::InvalidArgument(std::string(status.message()));
+}
+
+// The kernels' loops run over the whole of each argument, so XLA's bounded dynamic shapes have nothing to stand for
+// here.
+absl::Status StaticInputShapes(XlaOpKernelContext* context, std::vector<TensorShape>* shapes) {
+  shapes->resize(context->num_inputs());
+  for (int i = 0; i < context->num_inputs(); ++i) {
+    TF_ASSIGN_OR_RETURN(const xla::Shape shape, context->InputXlaShape(i));
+    if (shape.is_dynamic()) {
+      return absl::InvalidArgumentError(absl::StrCat(context->op_kernel().def().name(),
+                                                     ": expected a static shape for input ", i, " under XLA, got ",
+                                                     shape.ToString()));
+    }
+    TF_RETURN_IF_ERROR(tensorflow::XLAShapeToTensorShape(shape, &(*shapes)[i]));
+  }
+  return absl::OkStatus();
+}
+
+// A call whose last result is the workspace, since XLA has no scratch memory for handlers on the host. Sets the other
+// results as the op's outputs.
+void LowerToCall(XlaOpKernelContext* context, const char* target, std::vector<xla::Shape> results,
+                 size_t workspace_bytes, const std::string& attributes) {
+  results.push_back(xla::ShapeUtil::MakeShape(xla::U8, {static_cast<int64_t>(workspace_bytes)}));
+  std::vector<xla::XlaOp> operands;
+  for (int i = 0; i < context->num_inputs(); ++i) operands.push_back(context->Input(i));
+  const xla::XlaOp call =
+      xla::CustomCall(context->builder(), target, operands, xla::ShapeUtil::MakeTupleShape(results), attributes,
+                      /*has_side_effect=*/false, /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
+                      xla::CustomCallSchedule::SCHEDULE_NONE, xla::CustomCallApiVersion::API_VERSION_TYPED_FFI);
+  for (int i = 0; i < context->num_outputs(); ++i) context->SetOutput(i, xla::GetTupleElement(call, i));
+}
+
+// ---- SsdLoss ----
+
+absl::Status CopySsdLossGradAttributes(FfiAttributeWriter* writer) {
+  TF_RETURN_IF_ERROR(writer->Copy<float>("alpha"));
+  TF_RETURN_IF_ERROR(writer->Copy<std::string>("normalizer"));
+  TF_RETURN_IF_ERROR(writer->Copy<bool>("from_logits"));
+  TF_RETURN_IF_ERROR(writer->Copy<int64_t>("num_classes"));
+  TF_RETURN_IF_ERROR(writer->Copy<int64_t>("class_column"));
+  TF_RETURN_IF_ERROR(writer->Copy<int64_t>("box_column"));
+  TF_RETURN_IF_ERROR(writer->Copy<bool>("has_positive_column"));
+  return writer->Copy<int64_t>("positive_column");
+}
+
+absl::Status CopyMiningAttributes(FfiAttributeWriter* writer) {
+  TF_RETURN_IF_ERROR(writer->Copy<float>("neg_pos_ratio"));
+  TF_RETURN_IF_ERROR(writer->Copy<int64_t>("n_neg_min"));
+  return writer->Copy<std::string>("mining_scope");
+}
+
+absl::Status CopySsdLossAttributes(FfiAttributeWriter* writer) {
+  TF_RETURN_IF_ERROR(CopySsdLossGradAttributes(writer));
+  TF_RETURN_IF_ERROR(CopyMiningAttributes(writer));
+  TF_RETURN_IF_ERROR(writer->Copy<std::string>("rank_by"));
+  return writer->Copy<std::string>("invalid_targets");
+}
+
+class SsdLossXlaOp final : public XlaOpKernel {
+ public:
+  explicit SsdLossXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
+    FfiAttributeWriter writer(context);
+    OP_REQUIRES_OK(context, ReadLayout(context, &layout_));
+    OP_REQUIRES_OK(context, CopySsdLossAttributes(&writer));
+    attributes_ = writer.text();
+  }
+
+  void Compile(XlaOpKernelContext* context) override {
+    std::vector<TensorShape> inputs;
+    SsdShape shape;
+    OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
+    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[0], inputs[1], layout_, &shape));
+    const xla::Shape per_image = xla::ShapeUtil::MakeShape(context->input_xla_type(0), {shape.images});
+    std::vector<xla::Shape> results(6, per_image);
+    results.push_back(xla::ShapeUtil::MakeShape(xla::S32, {shape.images}));
+    results.push_back(xla::ShapeUtil::MakeShape(xla::U8, {shape.images, shape.boxes}));
+    const size_t workspace_bytes = WithElementType(
+        context->input_xla_type(1), [&](auto element) { return SsdLossWorkspaceBytes<decltype(element)>(shape); });
+    LowerToCall(context, "detloss_ssd_loss", std::move(results), workspace_bytes, attributes_);
+  }
+
+ private:
+  SsdLayout layout_;
+  std::string attributes_;
+};
+
+SsdShape ShapeOf(ffi::AnyBuffer y_pred) {
+  return {y_pred.dimensions()[0], y_pred.dimensions()[1], y_pred.dimensions()[2]};
+}
+
+using Returned = ffi::Result<ffi::AnyBuffer>;
+
+ffi::Error SsdLossHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer y_true,
+                          ffi::AnyBuffer y_pred, Returned loss, Returned positive, Returned negative,
+                          Returned localization, Returned n_pos, Returned n_kept, Returned num_invalid,
+                          Returned selection, Returned workspace) {
+  SsdLossOptions options;
+  FfiAttributeReader reader(attributes);
+  if (absl::Status status = ReadSsdLossOptions(&reader, &options); !status.ok()) return ToFfi(status);
+  XlaExecutor executor(pool);
+  return WithElementType(ElementType(y_pred), [&](auto element) {
+    using T = decltype(element);
+    using L = Compute<T>;
+    const SsdLossOutputs<L> outputs = {MutableData<L>(loss),
+                                       MutableData<L>(positive),
+                                       MutableData<L>(negative),
+                                       MutableData<L>(localization),
+                                       MutableData<L>(n_pos),
+                                       MutableData<L>(n_kept),
+                                       MutableData<int32_t>(num_invalid),
+                                       MutableData<uint8_t>(selection)};
+    return ToFfi(ToAbsl(SsdLossForward(options, ShapeOf(y_pred), Data<L>(y_true), Data<T>(y_pred), outputs,
+                                       workspace->untyped_data(), executor)));
+  });
+}
+
+class SsdLossGradXlaOp final : public XlaOpKernel {
+ public:
+  explicit SsdLossGradXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
+    FfiAttributeWriter writer(context);
+    OP_REQUIRES_OK(context, ReadLayout(context, &layout_));
+    OP_REQUIRES_OK(context, CopySsdLossGradAttributes(&writer));
+    attributes_ = writer.text();
+  }
+
+  void Compile(XlaOpKernelContext* context) override {
+    std::vector<TensorShape> inputs;
+    SsdShape shape;
+    OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
+    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[1], inputs[2], layout_, &shape));
+    OP_REQUIRES_OK(context, CheckSsdGradShapes(inputs[0], inputs[3], inputs[4], inputs[5], shape));
+    const xla::PrimitiveType dtype = context->input_xla_type(2);
+    const size_t workspace_bytes =
+        WithElementType(dtype, [&](auto element) { return SsdLossGradWorkspaceBytes<decltype(element)>(shape); });
+    LowerToCall(context, "detloss_ssd_loss_grad",
+                {xla::ShapeUtil::MakeShape(dtype, {shape.images, shape.boxes, shape.width})}, workspace_bytes,
+                attributes_);
+  }
+
+ private:
+  SsdLayout layout_;
+  std::string attributes_;
+};
+
+ffi::Error SsdLossGradHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer loss_gradient,
+                              ffi::AnyBuffer y_true, ffi::AnyBuffer y_pred, ffi::AnyBuffer n_pos, ffi::AnyBuffer n_kept,
+                              ffi::AnyBuffer selection, Returned gradient, Returned workspace) {
+  SsdLossOptions options;
+  FfiAttributeReader reader(attributes);
+  if (absl::Status status = ReadSsdLossGradOptions(&reader, &options); !status.ok()) return ToFfi(status);
+  XlaExecutor executor(pool);
+  return WithElementType(ElementType(y_pred), [&](auto element) {
+    using T = decltype(element);
+    using L = Compute<T>;
+    const SsdLossResiduals<L> residuals = {Data<L>(n_pos), Data<L>(n_kept), Data<uint8_t>(selection)};
+    return ToFfi(
+        ToAbsl(SsdLossBackward(options, ShapeOf(y_pred), Data<L>(loss_gradient), Data<L>(y_true), Data<T>(y_pred),
+                               residuals, MutableData<T>(gradient), workspace->untyped_data(), executor)));
+  });
+}
+
+XLA_FFI_DEFINE_HANDLER(kSsdLoss, SsdLossHandler,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Attrs()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>());
+XLA_FFI_DEFINE_HANDLER(kSsdLossGrad, SsdLossGradHandler,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Attrs()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>());
+XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_ssd_loss", "Host", kSsdLoss);
+XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_ssd_loss_grad", "Host", kSsdLossGrad);
+DETLOSS_REGISTER_XLA_OP("Detloss>SsdLoss", SsdLossXlaOp);
+DETLOSS_REGISTER_XLA_OP("Detloss>SsdLossGrad", SsdLossGradXlaOp);
+
+// ---- HardNegativeMining ----
+
+class HardNegativeMiningXlaOp final : public XlaOpKernel {
+ public:
+  explicit HardNegativeMiningXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
+    FfiAttributeWriter writer(context);
+    OP_REQUIRES_OK(context, CopyMiningAttributes(&writer));
+    attributes_ = writer.text();
+  }
+
+  void Compile(XlaOpKernelContext* context) override {
+    std::vector<TensorShape> inputs;
+    OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
+    const TensorShape& boxes = inputs[0];
+    OP_REQUIRES_OK(context, CheckRank("negative_loss", boxes, 2, "batch, boxes"));
+    OP_REQUIRES_OK(context, CheckShape("n_positive", inputs[1], {boxes.dim_size(0)}));
+    const size_t workspace_bytes = WithElementType(context->input_xla_type(0), [&](auto element) {
+      return HardNegativeMiningWorkspaceBytes<decltype(element)>(boxes.dim_size(0), boxes.dim_size(1));
+    });
+    LowerToCall(context, "detloss_hard_negative_mining",
+                {xla::ShapeUtil::MakeShape(xla::PRED, {boxes.dim_size(0), boxes.dim_size(1)})}, workspace_bytes,
+                attributes_);
+  }
+
+ private:
+  std::string attributes_;
+};
+
+ffi::Error HardNegativeMiningHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer negative_loss,
+                                     ffi::AnyBuffer n_positive, Returned mask, Returned workspace) {
+  MiningOptions options;
+  FfiAttributeReader reader(attributes);
+  if (absl::Status status = ReadMiningOptions(&reader, &options); !status.ok()) return ToFfi(status);
+  XlaExecutor executor(pool);
+  return WithElementType(ElementType(negative_loss), [&](auto element) {
+    using T = decltype(element);
+    return ToFfi(ToAbsl(HardNegativeMining(options, negative_loss.dimensions()[0], negative_loss.dimensions()[1],
+                                           Data<T>(negative_loss), Data<Compute<T>>(n_positive),
+                                           MutableData<bool>(mask), workspace->untyped_data(), executor)));
+  });
+}
+
+XLA_FFI_DEFINE_HANDLER(kHardNegativeMining, HardNegativeMiningHandler,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Attrs()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>());
+XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_hard_negative_mining", "Host", kHardNegativeMining);
+DETLOSS_REGISTER_XLA_OP("Detloss>HardNegativeMining", HardNegativeMiningXlaOp);
+
+}  // namespace
+}  // namespace detloss

@@ -1,0 +1,47 @@
+"""Fused training losses for object detectors: TensorFlow custom ops behind thin Keras losses.
+
+Attributes load on first use, so that `detloss._core` works in processes without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from detloss import _registration, _tensorflow_version
+
+if TYPE_CHECKING:
+    from detloss import compat, losses, reference
+    from detloss.losses import SSDLoss
+    from detloss.ops.hard_negative_mining import hard_negative_mask
+    from detloss.ops.ssd_loss import ssd_loss
+    from detloss.ssd_layout import SSDLayout
+
+__version__ = "0.1.0"
+__all__ = ["SSDLayout", "SSDLoss", "compat", "hard_negative_mask", "losses", "reference", "ssd_loss"]
+
+_HOME = {
+    "SSDLayout": "detloss.ssd_layout",
+    "SSDLoss": "detloss.losses",
+    "hard_negative_mask": "detloss.ops.hard_negative_mining",
+    "ssd_loss": "detloss.ops.ssd_loss",
+}
+_MODULES = frozenset({"benchmark", "compat", "losses", "reference", "tf_keras"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"detloss.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'detloss' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+_tensorflow_version.check(_tensorflow_version.installed_version())
+_registration.register_when_keras_is_imported()

@@ -1,0 +1,1 @@
+"""TensorFlow functions over the op library, each beside its registered gradient."""

@@ -1,0 +1,153 @@
+"""`detloss.ssd_loss`: the fused SSD loss with hard negative mining, and its gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from detloss.ops import arguments, implementation, library
+from detloss.ops.hard_negative_mining import MINING_SCOPES
+from detloss.ssd_layout import SSDLayout, as_layout
+
+
+RANKINGS = ("loss", "foreground")
+NORMALIZERS = ("batch", "image", "image_selected")
+INVALID_TARGETS = ("ignore", "error")
+COMPONENTS = ("positive", "negative", "localization", "n_pos", "n_kept", "num_invalid")
+
+_GRADIENT_ATTRIBUTES = (
+    "alpha",
+    "normalizer",
+    "from_logits",
+    "num_classes",
+    "class_column",
+    "box_column",
+    "has_positive_column",
+    "positive_column",
+)
+
+
+def ssd_loss(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    neg_pos_ratio: float = 3.0,
+    n_neg_min: int = 0,
+    alpha: float = 1.0,
+    mining_scope: str = "batch",
+    rank_by: str = "loss",
+    normalizer: str = "batch",
+    from_logits: bool = False,
+    layout: SSDLayout | str = "ssd_keras",
+    invalid_targets: str = "ignore",
+    return_components: bool = False,
+    name: str | None = None,
+) -> tf.Tensor | tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """SSD's multibox loss with hard negative mining, per image.
+
+    With `cls` the cross-entropy of a box, `loc` the smooth L1 (beta 1) of its four offsets, `pos` its positive weight and
+    `neg` its background label, the k largest `cls * neg` are kept as hard negatives, and
+    `loss_b = (sum cls * pos + sum_kept cls + alpha * sum loc * pos) / max(1, n_pos) * B`. After Liu et al., "SSD: Single
+    Shot MultiBox Detector" (arXiv:1512.02325), as pierluigiferrari/ssd_keras and rykov8/ssd_keras wrote it.
+
+    A box whose class labels are all zero is neutral and takes no part. A box with a non-finite or negative class label, or a
+    positive one with a non-finite offset, is treated as neutral and counted. A NaN prediction that enters the cross-entropy of
+    a positive or of a candidate makes its image's loss NaN, kept or not; with probabilities, entries whose label is zero
+    are not read.
+
+    Args:
+      y_true: labels `[B, N, width]`, any numeric dtype; columns as `layout` says.
+      y_pred: predictions `[B, N, width]`, float32, float16, bfloat16 or float64. Half precision computes in float32.
+      neg_pos_ratio: hard negatives kept per positive.
+      n_neg_min: hard negatives to keep at least (per batch or per image, as mined); with `"image_uniform"` the number per
+        image when no image asks for any.
+      alpha: weight of the localization loss.
+      mining_scope: `"batch"`: the batch is mined as one (ssd_keras); `"image"`: every image by itself (Caffe, torchvision);
+        `"image_uniform"`: every image keeps the smallest positive `min(ratio * n_pos, N - n_pos)` of all, out of all its
+        boxes (rykov8).
+      rank_by: `"loss"` or `"foreground"`, the largest foreground probability times `neg`.
+      normalizer: `"batch"`: `B / max(1, n_pos of the batch)`; `"image"`: `1 / max(1, n_pos of the image)`;
+        `"image_selected"`: confidence by `n_pos + n_kept` of the image, localization by `max(1, n_pos)`.
+      from_logits: whether the class columns of `y_pred` are logits rather than softmax probabilities.
+      layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
+      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid box (CPU only).
+      return_components: whether to return the components too.
+      name: name of the op.
+
+    Returns:
+      The loss `[B]`, float32 (float64 for float64 predictions). With `return_components` a pair of it and a dict of `[B]`
+      tensors without gradient: `positive`, `negative` and `localization`, which add up to the loss, `n_pos`, `n_kept`,
+      and `num_invalid` (int32).
+
+    Raises:
+      TypeError: `y_pred` is not floating point, `y_true` not numeric.
+      ValueError: an option or a static shape is wrong.
+      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is invalid under `invalid_targets="error"`.
+    """
+    options: dict[str, Any] = dict(
+        neg_pos_ratio=neg_pos_ratio,
+        n_neg_min=n_neg_min,
+        alpha=alpha,
+        mining_scope=mining_scope,
+        rank_by=rank_by,
+        normalizer=normalizer,
+        from_logits=from_logits,
+        invalid_targets=invalid_targets,
+    )
+    if implementation.uses_reference():
+        from detloss import reference
+
+        return reference.ssd_loss(
+            y_true, y_pred, layout=layout, return_components=return_components, name=name, **options
+        )
+    _check_options(options)
+    predictions = arguments.as_predictions("y_pred", y_pred)
+    labels = arguments.as_labels("y_true", y_true, predictions)
+    implementation.check_xla_device("ssd_loss")
+    outputs = library.ops().detloss_ssd_loss(
+        y_true=labels, y_pred=predictions, name=name or "ssd_loss", **options, **_layout_attributes(as_layout(layout))
+    )
+    if not return_components:
+        return outputs.loss
+    return outputs.loss, {key: tf.stop_gradient(getattr(outputs, key)) for key in COMPONENTS}
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    arguments.check_non_negative("neg_pos_ratio", options["neg_pos_ratio"])
+    arguments.check_non_negative("n_neg_min", options["n_neg_min"])
+    arguments.check_non_negative("alpha", options["alpha"])
+    arguments.check_option("mining_scope", options["mining_scope"], MINING_SCOPES)
+    arguments.check_option("rank_by", options["rank_by"], RANKINGS)
+    arguments.check_option("normalizer", options["normalizer"], NORMALIZERS)
+    arguments.check_option("invalid_targets", options["invalid_targets"], INVALID_TARGETS)
+
+
+def _layout_attributes(layout: SSDLayout) -> dict[str, int | bool]:
+    return dict(
+        num_classes=layout.num_classes or 0,
+        class_column=layout.class_column,
+        box_column=layout.box_column,
+        has_positive_column=layout.positive_column is not None,
+        positive_column=layout.positive_column or 0,
+    )
+
+
+@tf.RegisterGradient("Detloss>SsdLoss")
+def _ssd_loss_gradient(op: tf.Operation, loss_gradient: tf.Tensor, *_: tf.Tensor) -> tuple[None, tf.Tensor]:
+    *_, n_pos, n_kept, _, selection = op.outputs
+    gradient = library.ops().detloss_ssd_loss_grad(
+        loss_gradient=loss_gradient,
+        y_true=op.inputs[0],
+        y_pred=op.inputs[1],
+        n_pos=n_pos,
+        n_kept=n_kept,
+        selection=selection,
+        **{attribute: op.get_attr(attribute) for attribute in _GRADIENT_ATTRIBUTES},
+    )
+    return None, gradient
+
+
+@tf.RegisterGradient("Detloss>SsdLossGrad")
+def _no_second_derivative(op: tf.Operation, *_: tf.Tensor) -> None:
+    raise LookupError("ssd_loss has no second derivative: its gradient op cannot be differentiated.")
