@@ -14,7 +14,7 @@ $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "setuptools>=77" "cmake>=3.24" ninja "pybind11>=2.13"
-	$(BIN)/python cmake/install_requirements.py test lint plot benchmark examples
+	$(BIN)/python cmake/install_requirements.py test lint plot examples
 	touch $@
 
 $(VENV)/wheel: $(VENV)/installed $(SOURCES)

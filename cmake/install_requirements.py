@@ -1,4 +1,4 @@
-"""Installs what pyproject.toml names as requirements of the package and of the given extras, but not the package itself."""
+"""Installs the requirements that pyproject.toml names for the package and the given extras, not the package itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ else:
 
 
 def main() -> None:
+    """Reads pyproject.toml in the current folder; the arguments are names of extras."""
     project = tomllib.loads(pathlib.Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = list(project["dependencies"])
     for extra in sys.argv[1:]:

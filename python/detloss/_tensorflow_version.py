@@ -1,7 +1,7 @@
 """Which TensorFlow this package was built for, checked before any library of it is loaded.
 
-TensorFlow's C++ symbols carry a dated Abseil namespace, so an op library loads under the minor version that it was compiled
-for and no other. The build reads `BUILT_FOR` from this file and refuses any other TensorFlow.
+TensorFlow's C++ symbols carry a dated Abseil namespace, so an op library loads under the minor version that it was
+compiled for and no other. The build reads `BUILT_FOR` from this file and refuses any other TensorFlow.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def installed_version() -> str | None:
 
 
 def check(found: str | None) -> None:
-    """Raises `ImportError` when a TensorFlow of another minor version is installed; none at all is fine for `detloss._core`."""
+    """Raises `ImportError` for a TensorFlow of another minor version; none at all is fine for `detloss._core`."""
     if found is None or found.split(".")[:2] == BUILT_FOR.split("."):
         return
     raise ImportError(
-        f"detloss was built for TensorFlow {BUILT_FOR}, but TensorFlow {found} is installed, and an op library loads only under "
-        f'the minor version it was compiled for. Run `pip install "tensorflow~={BUILT_FOR}.0"`, or install the detloss '
-        f"release for TensorFlow {'.'.join(found.split('.')[:2])}."
+        f"detloss was built for TensorFlow {BUILT_FOR}, but TensorFlow {found} is installed, and an op library loads "
+        f'only under the minor version it was compiled for. Run `pip install "tensorflow~={BUILT_FOR}.0"`, or install '
+        f"the detloss release for TensorFlow {'.'.join(found.split('.')[:2])}."
     )

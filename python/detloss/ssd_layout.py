@@ -17,13 +17,18 @@ class SSDLayout:
       num_classes: classes with the background as class 0; `None`: the width minus 12, as in both SSD repositories.
       class_column: first class column.
       box_column: first of the four box offset columns.
-      positive_column: column of `y_true` that flags positives; `None`: a box is positive by its largest foreground class.
+      positive_column: column of `y_true` that flags positives; `None`: a box is positive by its largest foreground
+        class.
     """
 
     num_classes: int | None = None
     class_column: int = 0
     box_column: int = -12
     positive_column: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_classes is not None and self.num_classes < 2:
+            raise ValueError(f"num_classes: expected at least 2 (background and one more), got {self.num_classes}")
 
     def resolve(self, width: int) -> SSDLayout:
         """The same layout with every column counted from the start of a row of `width` columns.
@@ -34,7 +39,8 @@ class SSDLayout:
         num_classes = width - _NON_CLASS_COLUMNS if self.num_classes is None else self.num_classes
         if num_classes < 2:
             raise ValueError(
-                f"layout: expected at least 2 classes (background and one more), got {num_classes} in rows of {width} columns"
+                f"layout: expected at least 2 classes (background and one more), got {num_classes} in rows of "
+                f"{width} columns"
             )
         resolved = SSDLayout(
             num_classes,

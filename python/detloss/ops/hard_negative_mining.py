@@ -20,16 +20,18 @@ def hard_negative_mask(
     mining_scope: str = "batch",
     name: str | None = None,
 ) -> tf.Tensor:
-    """Marks the hardest negatives: of every scope the k boxes with the largest `negative_loss`, lowest index first among equals.
+    """Marks the hardest negatives: of every scope the k boxes with the largest `negative_loss`, lowest index first.
 
-    `k = min(max(floor(ratio * floor(n_positive)), n_neg_min), candidates)`, candidates being the boxes whose `negative_loss` is not zero. NaN
-    ranks first.
+    `k = min(max(floor(ratio * floor(n_positive)), n_neg_min), candidates)`, candidates being the boxes whose
+    `negative_loss` is not zero. NaN ranks first.
 
     Args:
-      negative_loss: `[B, N]`, float32, float16, bfloat16 or float64: the loss of every negative box, zero for boxes that are no candidates.
+      negative_loss: `[B, N]`, float32, float16, bfloat16 or float64: the loss of every negative box, zero for boxes
+        that are no candidates.
       n_positive: `[B]`, the positives of every image.
       neg_pos_ratio: hard negatives kept per positive.
-      n_neg_min: hard negatives to keep at least per scope; with `"image_uniform"` the number when no image asks for any.
+      n_neg_min: hard negatives to keep at least per scope; with `"image_uniform"` the number when no image asks for
+        any.
       mining_scope: `"batch"`, `"image"` or `"image_uniform"`, as in `detloss.ssd_loss`.
       name: name of the op.
 

@@ -7,7 +7,7 @@ import os
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
-from detloss import _core
+from detloss._core import build_info
 
 
 def uses_reference() -> bool:
@@ -19,11 +19,11 @@ def uses_reference() -> bool:
 
 
 def check_xla_device(op_name: str) -> None:
-    """Raises where XLA is about to compile a CPU-only build's op for a GPU, which fails later with a text that names no cure."""
-    if not _xla_compiles() or _core.build_info()["cuda"] or not tf.config.list_logical_devices("GPU"):
+    """Raises where XLA compiles a CPU-only build's op for a GPU: it would fail later, naming no cure."""
+    if not _xla_compiles() or build_info()["cuda"] or not tf.config.list_logical_devices("GPU"):
         return
     raise NotImplementedError(
-        f"{op_name}: this build of detloss has no CUDA kernels, but XLA compiles the function for a machine with a GPU. "
+        f"{op_name}: this build of detloss has no CUDA kernels, but XLA compiles the function on a machine with a GPU. "
         "Compile the model with jit_compile=False, install a CUDA build of detloss, or set DETLOSS_IMPL=reference."
     )
 

@@ -24,13 +24,13 @@ def ops() -> Any:
     _tensorflow_version.check(tf.__version__)
     if not _PATH.exists():
         raise ImportError(
-            f"detloss: the op library {_PATH.name} is missing beside the package: it runs from a source tree that was never "
-            "built. Run `pip install .` or, for development, `pip install -e . --no-build-isolation`."
+            f"detloss: the op library {_PATH.name} is missing beside the package: it runs from a source tree that was "
+            "never built. Run `pip install .` or, for development, `pip install -e . --no-build-isolation`."
         )
     try:
         return tf.load_op_library(str(_PATH))
     except tf.errors.NotFoundError as error:
         raise ImportError(
             f"detloss: the op library was built for TensorFlow {_tensorflow_version.BUILT_FOR} and does not load under "
-            f"TensorFlow {tf.__version__}: {error}. Reinstall it with `pip install --force-reinstall --no-deps detloss`."
+            f"TensorFlow {tf.__version__}: {error}. Run `pip install --force-reinstall --no-deps detloss`."
         ) from error

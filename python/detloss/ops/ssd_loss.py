@@ -10,7 +10,6 @@ from detloss.ops import arguments, implementation, library
 from detloss.ops.hard_negative_mining import MINING_SCOPES
 from detloss.ssd_layout import SSDLayout, as_layout
 
-
 RANKINGS = ("loss", "foreground")
 NORMALIZERS = ("batch", "image", "image_selected")
 INVALID_TARGETS = ("ignore", "error")
@@ -46,26 +45,26 @@ def ssd_loss(
 ) -> tf.Tensor | tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """SSD's multibox loss with hard negative mining, per image.
 
-    With `cls` the cross-entropy of a box, `loc` the smooth L1 (beta 1) of its four offsets, `pos` its positive weight and
-    `neg` its background label, the k largest `cls * neg` are kept as hard negatives, and
-    `loss_b = (sum cls * pos + sum_kept cls + alpha * sum loc * pos) / max(1, n_pos) * B`. After Liu et al., "SSD: Single
-    Shot MultiBox Detector" (arXiv:1512.02325), as pierluigiferrari/ssd_keras and rykov8/ssd_keras wrote it.
+    With `cls` the cross-entropy of a box, `loc` the smooth L1 (beta 1) of its four offsets, `pos` its positive weight
+    and `neg` its background label, the k largest `cls * neg` are kept as hard negatives, and
+    `loss_b = (sum cls * pos + sum_kept cls + alpha * sum loc * pos) / max(1, n_pos) * B`. After Liu et al., "SSD:
+    Single Shot MultiBox Detector" (arXiv:1512.02325), as pierluigiferrari/ssd_keras and rykov8/ssd_keras wrote it.
 
-    A box whose class labels are all zero is neutral and takes no part. A box with a non-finite or negative class label, or a
-    positive one with a non-finite offset, is treated as neutral and counted. A NaN prediction that enters the cross-entropy of
-    a positive or of a candidate makes its image's loss NaN, kept or not; with probabilities, entries whose label is zero
-    are not read.
+    A box whose class labels are all zero is neutral and takes no part. A box with a non-finite or negative class label,
+    or a positive one with a non-finite offset, is treated as neutral and counted. A NaN prediction that enters the
+    cross-entropy of a positive or of a candidate makes its image's loss NaN, kept or not; with probabilities, entries
+    whose label is zero are not read.
 
     Args:
       y_true: labels `[B, N, width]`, any numeric dtype; columns as `layout` says.
       y_pred: predictions `[B, N, width]`, float32, float16, bfloat16 or float64. Half precision computes in float32.
       neg_pos_ratio: hard negatives kept per positive.
-      n_neg_min: hard negatives to keep at least (per batch or per image, as mined); with `"image_uniform"` the number per
-        image when no image asks for any.
+      n_neg_min: hard negatives to keep at least (per batch or per image, as mined); with `"image_uniform"` the number
+        per image when no image asks for any.
       alpha: weight of the localization loss.
-      mining_scope: `"batch"`: the batch is mined as one (ssd_keras); `"image"`: every image by itself (Caffe, torchvision);
-        `"image_uniform"`: every image keeps the smallest positive `min(ratio * n_pos, N - n_pos)` of all, out of all its
-        boxes (rykov8).
+      mining_scope: `"batch"`: the batch is mined as one (ssd_keras); `"image"`: every image by itself (Caffe,
+        torchvision); `"image_uniform"`: every image keeps the smallest positive `min(ratio * n_pos, N - n_pos)` of all,
+        out of all its boxes (rykov8).
       rank_by: `"loss"` or `"foreground"`, the largest foreground probability times `neg`.
       normalizer: `"batch"`: `B / max(1, n_pos of the batch)`; `"image"`: `1 / max(1, n_pos of the image)`;
         `"image_selected"`: confidence by `n_pos + n_kept` of the image, localization by `max(1, n_pos)`.
@@ -76,14 +75,15 @@ def ssd_loss(
       name: name of the op.
 
     Returns:
-      The loss `[B]`, float32 (float64 for float64 predictions). With `return_components` a pair of it and a dict of `[B]`
-      tensors without gradient: `positive`, `negative` and `localization`, which add up to the loss, `n_pos`, `n_kept`,
-      and `num_invalid` (int32).
+      The loss `[B]`, float32 (float64 for float64 predictions). With `return_components` a pair of it and a dict of
+      `[B]` tensors without gradient: `positive`, `negative` and `localization`, which add up to the loss, `n_pos`,
+      `n_kept`, and `num_invalid` (int32).
 
     Raises:
       TypeError: `y_pred` is not floating point, `y_true` not numeric.
       ValueError: an option or a static shape is wrong.
-      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is invalid under `invalid_targets="error"`.
+      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is invalid under
+        `invalid_targets="error"`.
     """
     options: dict[str, Any] = dict(
         neg_pos_ratio=neg_pos_ratio,
@@ -101,7 +101,7 @@ def ssd_loss(
         return reference.ssd_loss(
             y_true, y_pred, layout=layout, return_components=return_components, name=name, **options
         )
-    _check_options(options)
+    check_options(options)
     predictions = arguments.as_predictions("y_pred", y_pred)
     labels = arguments.as_labels("y_true", y_true, predictions)
     implementation.check_xla_device("ssd_loss")
@@ -113,7 +113,8 @@ def ssd_loss(
     return outputs.loss, {key: tf.stop_gradient(getattr(outputs, key)) for key in COMPONENTS}
 
 
-def _check_options(options: dict[str, Any]) -> None:
+def check_options(options: dict[str, Any]) -> None:
+    """Raises `ValueError` for a keyword option of `ssd_loss`, other than the layout, that is out of its range."""
     arguments.check_non_negative("neg_pos_ratio", options["neg_pos_ratio"])
     arguments.check_non_negative("n_neg_min", options["n_neg_min"])
     arguments.check_non_negative("alpha", options["alpha"])

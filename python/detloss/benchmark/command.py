@@ -1,0 +1,145 @@
+"""The command `detloss-benchmark`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from detloss.benchmark.choices import DEVICES, DTYPES, IMPLEMENTATIONS, MODES, PASSES
+from detloss.benchmark.errors import BenchmarkError, DisagreementError
+from detloss.benchmark.presets import PRESETS, SSDPreset
+
+_DESCRIPTION = (
+    "Checks that the fused loss, its plain TensorFlow reference and the original agree, then times them in turns and "
+    "measures their peak memory."
+)
+_DEFAULT_PRESET = "ssd300-voc"
+_DEFAULT_BATCH = 32
+# Both `--mode graph xla` and `--mode graph --mode xla`.
+_SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
+_EXIT_UNAVAILABLE = 2
+_EXIT_DISAGREEMENT = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark with the given or the process's arguments; returns the exit status.
+
+    0: measured; 1: the implementations disagree; 2: what was asked for cannot be measured here.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    presets = _presets(parser, options)
+    # TensorFlow's messages would tear the progress bar; what goes wrong is raised as well as logged.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        _run(options, presets)
+    except BenchmarkError as error:
+        print(f"detloss-benchmark: {error}", file=sys.stderr)
+        return _EXIT_DISAGREEMENT if isinstance(error, DisagreementError) else _EXIT_UNAVAILABLE
+    return 0
+
+
+def _run(options: argparse.Namespace, presets: Sequence[SSDPreset]) -> None:
+    from detloss.benchmark import plot
+
+    if options.plot:
+        plot.check_available()
+    messages = Console(stderr=True)
+    with messages.status("loading TensorFlow"):
+        from detloss.benchmark import devices, report, session
+
+    settings = session.Settings(
+        implementations=_chosen(options.implementation, IMPLEMENTATIONS),
+        modes=_chosen(options.mode, MODES),
+        passes=_chosen(options.what, PASSES),
+        device=options.device,
+        threads=options.threads or devices.usable_cores(),
+        repetitions=options.repetitions,
+        seed=options.seed,
+        memory=options.memory,
+    )
+    cases = [
+        preset.case(batch, options.dtype, options.from_logits)
+        for preset in presets
+        for batch in dict.fromkeys(options.batch or [_DEFAULT_BATCH])
+    ]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages) as progress:
+        results = session.measure(cases, settings, progress)
+    # A pipe or a file has no width of its own: one that the tables fit into.
+    report.print_results(results, Console(width=None if sys.stdout.isatty() else 120))
+    if options.json:
+        results.write_json(options.json)
+    if options.plot:
+        plot.write_plot(results, options.plot)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("detloss-benchmark", description=_DESCRIPTION)
+    case = parser.add_argument_group("case")
+    case.add_argument("--preset", **_SEVERAL, choices=PRESETS, help=f"default: {_DEFAULT_PRESET}")
+    case.add_argument("--batch", **_SEVERAL, type=_positive, help=f"images in a batch (default: {_DEFAULT_BATCH})")
+    case.add_argument("--dtype", choices=DTYPES, default="float32", help="of the predictions (default: %(default)s)")
+    case.add_argument("--from-logits", action="store_true", help="predictions are logits, not softmax probabilities")
+    case.add_argument("--boxes", type=_positive, help="replaces the preset's boxes, for a quick check")
+    case.add_argument("--classes", type=_positive, help="replaces the preset's classes, for a quick check")
+    case.add_argument("--seed", type=int, default=0, help="of the data and of the order (default: %(default)s)")
+    what = parser.add_argument_group("what is measured")
+    what.add_argument("--implementation", **_SEVERAL, choices=IMPLEMENTATIONS, help="default: all")
+    what.add_argument("--mode", **_SEVERAL, choices=MODES, help="default: all")
+    what.add_argument("--what", **_SEVERAL, choices=PASSES, help="default: both")
+    what.add_argument(
+        "--no-memory", dest="memory", action="store_false", help="skip the peak memory, a process for each"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--device", choices=DEVICES, default="cpu", help="default: %(default)s")
+    how.add_argument("--threads", type=_positive, help="TensorFlow's intra-op threads (default: the usable cores)")
+    how.add_argument("--repetitions", type=_positive, default=30, help="timed calls of each (default: %(default)s)")
+    output = parser.add_argument_group("output beside the table")
+    output.add_argument("--json", type=_output_file, metavar="FILE", help="write the rows, versions and machine")
+    output.add_argument("--plot", type=_output_file, metavar="FILE.png", help="draw the medians (needs detloss[plot])")
+    return parser
+
+
+def _presets(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[SSDPreset]:
+    presets = [PRESETS[name] for name in dict.fromkeys(options.preset or [_DEFAULT_PRESET])]
+    if options.classes is not None and options.classes < 2:
+        parser.error(f"--classes: expected at least 2, background and one more, got {options.classes}")
+    size = {name: getattr(options, name) for name in ("boxes", "classes") if getattr(options, name) is not None}
+    if not size:
+        return presets
+    if len(presets) > 1:
+        parser.error(f"--boxes, --classes: expected one --preset to change, got {len(presets)}")
+    return [dataclasses.replace(presets[0], name="custom", **size)]
+
+
+def _chosen(values: Sequence[str] | None, possible: Sequence[str]) -> tuple[str, ...]:
+    """The possible values that were asked for, in the usual order; all of them when none was."""
+    return tuple(value for value in possible if not values or value in values)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
+    return int(text)
+
+
+def _output_file(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file in an existing folder, got {text!r}")
+    return path

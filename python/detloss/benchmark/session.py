@@ -1,0 +1,216 @@
+"""Measures cases: agreement first, then time, then memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+from rich.progress import Progress
+
+from detloss.benchmark import agreement, devices, machine
+from detloss.benchmark.case import Batch, Case
+from detloss.benchmark.errors import BenchmarkError
+from detloss.benchmark.memory import GRADIENT_ONLY, MemoryRequest, peak_mib
+from detloss.benchmark.results import Results, Row, Skipped
+from detloss.benchmark.steps import Step, make_step, run
+from detloss.benchmark.timing import Quantiles, summarize, time_in_turns
+
+_BATCHES = 3
+_WARM_UP_ROUNDS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to measure of every case.
+
+    Attributes:
+      implementations: some of `IMPLEMENTATIONS`.
+      modes: some of `MODES`.
+      passes: some of `PASSES`.
+      device: one of `DEVICES`.
+      threads: TensorFlow's intra-op threads.
+      repetitions: timed calls of every step.
+      seed: of the data and of the order.
+      memory: whether to measure peak memory.
+    """
+
+    implementations: tuple[str, ...]
+    modes: tuple[str, ...]
+    passes: tuple[str, ...]
+    device: str
+    threads: int
+    repetitions: int
+    seed: int
+    memory: bool
+
+
+class StepKey(NamedTuple):
+    """Names one measured step."""
+
+    what: str
+    mode: str
+    implementation: str
+
+    def __str__(self) -> str:
+        return f"{self.implementation}, {self.mode}, {self.what}"
+
+
+class Times(NamedTuple):
+    """Times of a case: of every step and of its first call, and the floor of every pass (none on a GPU)."""
+
+    steps: dict[StepKey, Quantiles]
+    first_ms: dict[StepKey, float]
+    floors: dict[str, Quantiles]
+
+
+def measure(cases: Sequence[Case], settings: Settings, progress: Progress) -> Results:
+    """Measures every case.
+
+    Raises:
+      DisagreementError: an implementation does not compute what the reference computes.
+      BenchmarkError: something that was asked for does not exist here.
+    """
+    _check_fused_is_fused(settings.implementations)
+    devices.configure(settings.device, settings.threads)
+    devices.check(settings.device, settings.implementations)
+    results = Results({**machine.describe(), "settings": dataclasses.asdict(settings)})
+    for case in cases:
+        implementations = []
+        for implementation in settings.implementations:
+            reason = case.why_not(implementation)
+            if reason is None:
+                implementations.append(implementation)
+            else:
+                results.skipped.append(Skipped(case.describe(), implementation, reason))
+        if implementations:
+            results.rows += _measure_case(case, implementations, settings, progress)
+    if not results.rows:
+        reasons = "; ".join(f"{skipped.implementation} {skipped.reason}" for skipped in results.skipped)
+        raise BenchmarkError(f"--implementation: expected one that computes the case, got none: {reasons}")
+    return results
+
+
+def _check_fused_is_fused(implementations: Sequence[str]) -> None:
+    chosen = os.environ.get("DETLOSS_IMPL", "fused")
+    if "fused" in implementations and chosen != "fused":
+        raise BenchmarkError(
+            f"DETLOSS_IMPL: expected it unset while the fused op is measured, got {chosen!r}, which replaces the op"
+        )
+
+
+def _measure_case(case: Case, implementations: Sequence[str], settings: Settings, progress: Progress) -> list[Row]:
+    keys = [
+        StepKey(what, mode, implementation)
+        for what in settings.passes
+        for mode in settings.modes
+        for implementation in implementations
+    ]
+    times = _time_steps(case, keys, settings, progress)
+    peaks = _peaks(case, implementations, settings, progress) if settings.memory else {}
+    return [_row(case, key, settings, times, peaks) for key in keys]
+
+
+def _time_steps(case: Case, keys: Sequence[StepKey], settings: Settings, progress: Progress) -> Times:
+    with tf.device(devices.name(settings.device)):
+        making = progress.add_task(f"{case.preset}: data", total=_BATCHES)
+        batches = []
+        for index in range(_BATCHES):
+            batches.append(case.make_batch([settings.seed, index]))
+            progress.advance(making)
+        steps = {key: make_step(case.loss(key.implementation), key.mode, key.what, batches[0]) for key in keys}
+        first_ms = _check_agreement(case, steps, batches[0], progress)
+        calls: dict[StepKey | str, Callable[[int], object]] = {}
+        for key, step in steps.items():
+            one_batch = case.compiles_every_batch(key.implementation, key.mode)
+            calls[key] = _call(step, batches[:1] if one_batch else batches)
+        if settings.device == "cpu":
+            floors = case.floor(batches, settings.threads)
+            calls |= {what: floors[what] for what in settings.passes}
+        timing = progress.add_task(f"{case.preset}: time", total=len(calls) * (_WARM_UP_ROUNDS + settings.repetitions))
+        for repetitions in (_WARM_UP_ROUNDS, settings.repetitions):
+            seconds = time_in_turns(
+                calls,
+                repetitions=repetitions,
+                inputs=_BATCHES,
+                seed=settings.seed,
+                after_call=lambda: progress.advance(timing),
+            )
+    quantiles = {key: summarize(values) for key, values in seconds.items()}
+    return Times(
+        {key: value for key, value in quantiles.items() if isinstance(key, StepKey)},
+        first_ms,
+        {key: value for key, value in quantiles.items() if isinstance(key, str)},
+    )
+
+
+def _check_agreement(
+    case: Case, steps: Mapping[StepKey, Step], batch: Batch, progress: Progress
+) -> dict[StepKey, float]:
+    """Compares every step's first result with the reference; returns the times of these first calls in ms."""
+    checking = progress.add_task(f"{case.preset}: agreement", total=len(steps))
+    expected = run(make_step(case.loss("reference"), "graph", "forward_backward", batch), batch)
+    first_ms = {}
+    for key, step in steps.items():
+        start = time.perf_counter()
+        output = run(step, batch)
+        first_ms[key] = (time.perf_counter() - start) * 1e3
+        agreement.check(f"{case.preset}, {key}", output, expected, case.dtype)
+        progress.advance(checking)
+    return first_ms
+
+
+def _call(step: Step, batches: Sequence[Batch]) -> Callable[[int], object]:
+    return lambda index: run(step, batches[index % len(batches)])
+
+
+def _peaks(case: Case, implementations: Sequence[str], settings: Settings, progress: Progress) -> dict[StepKey, float]:
+    """Peak memory of every step in MiB; under `GRADIENT_ONLY` that of the gradient alone."""
+    subjects = [(mode, implementation) for mode in settings.modes for implementation in implementations]
+    subjects.append(("eager", GRADIENT_ONLY))
+    peaks = {}
+    for mode, implementation in progress.track(subjects, description=f"{case.preset}: memory"):
+        request = MemoryRequest(
+            case, implementation, mode, settings.passes, settings.device, settings.threads, settings.seed
+        )
+        for what, peak in peak_mib(request).items():
+            peaks[StepKey(what, mode, implementation)] = peak
+    return peaks
+
+
+def _row(
+    case: Case,
+    key: StepKey,
+    settings: Settings,
+    times: Times,
+    peaks: Mapping[StepKey, float],
+) -> Row:
+    step, floor = times.steps[key], times.floors.get(key.what)
+    fused = times.steps.get(key._replace(implementation="fused"))
+    peak = peaks.get(key)
+    gradient = peaks.get(StepKey(key.what, "eager", GRADIENT_ONLY)) if key.what == "forward_backward" else 0.0
+    return Row(
+        case=case.describe(),
+        device=settings.device,
+        threads=settings.threads,
+        implementation=key.implementation,
+        mode=key.mode,
+        what=key.what,
+        repetitions=settings.repetitions,
+        median_ms=step.median,
+        p20_ms=step.p20,
+        p80_ms=step.p80,
+        first_call_ms=times.first_ms[key],
+        compiles_every_batch=case.compiles_every_batch(key.implementation, key.mode),
+        floor_ms=floor.median if floor else None,
+        floor_p20_ms=floor.p20 if floor else None,
+        floor_p80_ms=floor.p80 if floor else None,
+        ratio_to_fused=step.median / fused.median if fused else None,
+        ratio_to_floor=step.median / floor.median if floor else None,
+        peak_mib=peak,
+        gradient_peak_mib=gradient if peak is not None else None,
+        bytes_per_cell=None if peak is None or gradient is None else (peak - gradient) * 2**20 / case.cells,
+    )

@@ -1,0 +1,25 @@
+"""Losses for tf_keras 2.21. Importing this module makes saved tf_keras models with any loss of detloss loadable.
+
+Raises:
+  ImportError: tf_keras is not installed.
+"""
+
+from __future__ import annotations
+
+try:
+    import tf_keras
+except ModuleNotFoundError as error:
+    if error.name != "tf_keras":
+        raise
+    raise ImportError(
+        "detloss.tf_keras: expected tf_keras 2.21, but it is not installed. Run `pip install tf_keras~=2.21.0`, or use "
+        "detloss.SSDLoss of Keras 3."
+    ) from error
+
+from detloss.compat import LOSS_CALLABLES
+from detloss.tf_keras.ssd_loss import SSDLoss
+
+__all__ = ["SSDLoss"]
+
+for _loss_callable in LOSS_CALLABLES:
+    tf_keras.saving.register_keras_serializable("detloss")(_loss_callable)
