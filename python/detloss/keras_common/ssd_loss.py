@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 import detloss
-from detloss.ops.ssd_loss import check_options
 from detloss.ssd_layout import SSDLayout, as_layout
+from detloss.ssd_options import check_ssd_loss_options
 
 
 class SSDLossMixin:
@@ -43,7 +43,7 @@ class SSDLossMixin:
             from_logits=from_logits,
             invalid_targets=invalid_targets,
         )
-        check_options(self._options)
+        check_ssd_loss_options(self._options)
 
     # tf_keras would rewrite the whole call tree below with AutoGraph.
     @tf.autograph.experimental.do_not_convert

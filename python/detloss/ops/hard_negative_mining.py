@@ -7,8 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from detloss.ops import arguments, implementation, library
-
-MINING_SCOPES = ("batch", "image", "image_uniform")
+from detloss.ssd_options import check_mining_options
 
 
 def hard_negative_mask(
@@ -48,9 +47,7 @@ def hard_negative_mask(
         from detloss import reference
 
         return reference.hard_negative_mask(negative_loss, n_positive, name=name, **options)
-    arguments.check_non_negative("neg_pos_ratio", neg_pos_ratio)
-    arguments.check_non_negative("n_neg_min", n_neg_min)
-    arguments.check_option("mining_scope", mining_scope, MINING_SCOPES)
+    check_mining_options(neg_pos_ratio, n_neg_min, mining_scope)
     keys = tf.stop_gradient(arguments.as_predictions("negative_loss", negative_loss))
     counts = arguments.as_labels("n_positive", n_positive, keys)
     implementation.check_xla_device("hard_negative_mask")

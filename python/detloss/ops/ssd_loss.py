@@ -7,12 +7,9 @@ from typing import Any
 import tensorflow as tf
 
 from detloss.ops import arguments, implementation, library
-from detloss.ops.hard_negative_mining import MINING_SCOPES
 from detloss.ssd_layout import SSDLayout, as_layout
+from detloss.ssd_options import check_ssd_loss_options
 
-RANKINGS = ("loss", "foreground")
-NORMALIZERS = ("batch", "image", "image_selected")
-INVALID_TARGETS = ("ignore", "error")
 COMPONENTS = ("positive", "negative", "localization", "n_pos", "n_kept", "num_invalid")
 
 _GRADIENT_ATTRIBUTES = (
@@ -101,7 +98,7 @@ def ssd_loss(
         return reference.ssd_loss(
             y_true, y_pred, layout=layout, return_components=return_components, name=name, **options
         )
-    check_options(options)
+    check_ssd_loss_options(options)
     predictions = arguments.as_predictions("y_pred", y_pred)
     labels = arguments.as_labels("y_true", y_true, predictions)
     implementation.check_xla_device("ssd_loss")
@@ -111,17 +108,6 @@ def ssd_loss(
     if not return_components:
         return outputs.loss
     return outputs.loss, {key: tf.stop_gradient(getattr(outputs, key)) for key in COMPONENTS}
-
-
-def check_options(options: dict[str, Any]) -> None:
-    """Raises `ValueError` for a keyword option of `ssd_loss`, other than the layout, that is out of its range."""
-    arguments.check_non_negative("neg_pos_ratio", options["neg_pos_ratio"])
-    arguments.check_non_negative("n_neg_min", options["n_neg_min"])
-    arguments.check_non_negative("alpha", options["alpha"])
-    arguments.check_option("mining_scope", options["mining_scope"], MINING_SCOPES)
-    arguments.check_option("rank_by", options["rank_by"], RANKINGS)
-    arguments.check_option("normalizer", options["normalizer"], NORMALIZERS)
-    arguments.check_option("invalid_targets", options["invalid_targets"], INVALID_TARGETS)
 
 
 def _layout_attributes(layout: SSDLayout) -> dict[str, int | bool]:

@@ -7,8 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from detloss.ops import arguments
-
-MINING_SCOPES = ("batch", "image", "image_uniform")
+from detloss.ssd_options import check_mining_options
 
 
 def hard_negative_mask(
@@ -53,13 +52,6 @@ def hard_negative_mask(
         )
         eligible = tf.ones_like(keys, tf.bool)
         return select_hardest(keys, eligible, counts, neg_pos_ratio, n_neg_min, mining_scope)
-
-
-def check_mining_options(neg_pos_ratio: float, n_neg_min: int, mining_scope: str) -> None:
-    """Raises `ValueError` where an option of the mining is out of range."""
-    arguments.check_non_negative("neg_pos_ratio", neg_pos_ratio)
-    arguments.check_non_negative("n_neg_min", n_neg_min)
-    arguments.check_option("mining_scope", mining_scope, MINING_SCOPES)
 
 
 def select_hardest(

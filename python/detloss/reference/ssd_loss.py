@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from detloss.ops import arguments
-from detloss.reference.hard_negative_mining import check_mining_options, select_hardest
+from detloss.reference.hard_negative_mining import select_hardest
 from detloss.ssd_layout import SSDLayout, as_layout
-
-RANKINGS = ("loss", "foreground")
-NORMALIZERS = ("batch", "image", "image_selected")
-INVALID_TARGETS = ("ignore", "error")
+from detloss.ssd_options import check_ssd_loss_options
 
 _SMALLEST_PROBABILITY = 1e-15
 _N_OFFSETS = 4
@@ -65,11 +62,17 @@ def ssd_loss(
       ValueError: an option or a static shape is wrong.
       tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label under `invalid_targets="error"`.
     """
-    check_mining_options(neg_pos_ratio, n_neg_min, mining_scope)
-    arguments.check_non_negative("alpha", alpha)
-    arguments.check_option("rank_by", rank_by, RANKINGS)
-    arguments.check_option("normalizer", normalizer, NORMALIZERS)
-    arguments.check_option("invalid_targets", invalid_targets, INVALID_TARGETS)
+    check_ssd_loss_options(
+        dict(
+            neg_pos_ratio=neg_pos_ratio,
+            n_neg_min=n_neg_min,
+            alpha=alpha,
+            mining_scope=mining_scope,
+            rank_by=rank_by,
+            normalizer=normalizer,
+            invalid_targets=invalid_targets,
+        )
+    )
     predictions = arguments.as_predictions("y_pred", y_pred)
     labels = arguments.as_labels("y_true", y_true, predictions)
 
