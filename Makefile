@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find cc ops python cmake -type f -not -name '*.pyc' -not -name '*.so') CMakeLists.txt setup.py pyproject.toml README.md
+PYTHON_SOURCES := setup.py cmake python tests examples benchmarks
 CXX_SOURCES := $(shell find cc ops python tests -name '*.cc' -o -name '*.h')
 
 .PHONY: all demo test lint format sanitize cc-test wheel benchmark clean
@@ -33,14 +34,14 @@ test: lint cc-test $(VENV)/wheel
 	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest tests $(PYTEST_ARGS)
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check setup.py cmake python tests examples
-	$(BIN)/ruff format --check setup.py cmake python tests examples
+	$(BIN)/ruff check $(PYTHON_SOURCES)
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
 
 format: $(VENV)/installed
-	$(BIN)/ruff check --fix setup.py cmake python tests examples
-	$(BIN)/ruff format setup.py cmake python tests examples
+	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
+	$(BIN)/ruff format $(PYTHON_SOURCES)
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
 # The tests of cc/, optimised and then with AddressSanitizer and UndefinedBehaviorSanitizer.

@@ -44,6 +44,15 @@ struct BitsType<double> {
 template <class L>
 using Bits = typename BitsType<L>::type;
 
+template <class L>
+struct SignedBitsType;
+template <>
+struct SignedBitsType<float> {
+  using type = int32_t;
+};
+template <class L>
+using SignedBits = typename SignedBitsType<L>::type;
+
 template <class To, class From>
 DETLOSS_SHARED To BitCast(From from) {
   static_assert(sizeof(To) == sizeof(From), "BitCast keeps the size");

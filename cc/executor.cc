@@ -6,24 +6,10 @@
 #include <memory>
 #include <mutex>
 
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
+#include "cc/float_environment.h"
 
 namespace detloss {
 namespace {
-
-// Pools differ in whether they flush subnormals to zero; results must not depend on the thread.
-class DefaultFloatEnvironment {
- public:
-#if defined(__x86_64__)
-  DefaultFloatEnvironment() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
-  ~DefaultFloatEnvironment() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
-#endif
-};
 
 class Job {
  public:

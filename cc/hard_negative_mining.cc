@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "cc/float_environment.h"
 #include "cc/hard_negative_mining_kernels.h"
 #include "cc/math.h"
 #include "cc/workspace.h"
@@ -12,20 +13,18 @@
 namespace detloss {
 namespace {
 
-// Enough keys that counting their digits is worth a task, few enough tasks that their histograms stay small.
+// Keys that are worth a task, and tasks few enough that their histograms stay small.
 constexpr int64_t kKeysPerTask = 32768;
-constexpr int64_t kMostTasks = 32;
+constexpr int64_t kMostTasks = 16;
 
-int64_t CountingTasks(int64_t keys) {
-  return std::clamp((keys + kKeysPerTask - 1) / kKeysPerTask, int64_t{1}, kMostTasks);
-}
+int64_t TaskCount(int64_t keys) { return std::clamp((keys + kKeysPerTask - 1) / kKeysPerTask, int64_t{1}, kMostTasks); }
 
 const MiningKernels<uint32_t>& KernelsFor(uint32_t) { return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kMiningKernels32); }
 const MiningKernels<uint64_t>& KernelsFor(uint64_t) { return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kMiningKernels64); }
 
 // The originals compute k in float32: floor(ratio * floor(n_positive)), here bounded before it becomes an integer.
 int64_t FloorOf(float wanted, int64_t most) {
-  return wanted < static_cast<float>(most) ? static_cast<int64_t>(wanted) : most;
+  return static_cast<double>(wanted) < static_cast<double>(most) ? static_cast<int64_t>(wanted) : most;
 }
 
 int64_t NegativesToKeep(const MiningOptions& options, double n_positive, int64_t candidates) {
@@ -44,53 +43,88 @@ int64_t NegativesToKeepUniformly(const MiningOptions& options, int64_t images, i
   return fewest == HUGE_VALF ? std::min(options.n_neg_min, boxes) : FloorOf(fewest, boxes);
 }
 
-// The digits of the radix select, highest first. The last one overlaps its predecessor where the key's width is no
-// multiple.
 template <class Key>
-KeyDigit<Key> NextDigit(const KeyDigit<Key>& digit, Key bin) {
-  KeyDigit<Key> next;
-  next.prefix = digit.prefix | (bin << digit.shift);
-  next.mask = ~Key(0) << digit.shift;
-  next.shift = std::max(digit.shift - kDigitBits, 0);
-  return next;
-}
-
-// Into the first of `tasks` histograms.
-template <class Key>
-void CountDigits(const Key* keys, int64_t count, const KeyDigit<Key>& digit, int64_t tasks, int32_t* histograms,
-                 Executor& executor) {
-  const int64_t keys_per_task = (count + tasks - 1) / tasks;
-  ParallelFor(executor, tasks, 1, [&](int64_t task, int64_t) {
-    int32_t* histogram = histograms + task * kDigitBins;
-    std::memset(histogram, 0, kDigitBins * sizeof(*histogram));
-    const int64_t begin = std::min(count, task * keys_per_task), end = std::min(count, begin + keys_per_task);
-    KernelsFor(Key()).count_digit(keys + begin, end - begin, digit, histogram);
-  });
-  for (int64_t task = 1; task < tasks; ++task) {
-    for (int bin = 0; bin < kDigitBins; ++bin) histograms[bin] += histograms[task * kDigitBins + bin];
+struct MiningWorkspace {
+  MiningWorkspace(void* buffer, int64_t images, int64_t boxes) : workspace(buffer) {
+    remaining = workspace.Take<Key>(images * boxes);
+    histograms = workspace.Take<int32_t>(TaskCount(images * boxes) * kHistograms * kDigitBins);
   }
-}
 
-// The k-th largest of `count` keys, and how far equal ones are kept.
+  Workspace workspace;
+  Key* remaining;
+  int32_t* histograms;
+};
+
+// Finds the k-th largest key digit by digit, highest first. After each digit only the keys that have it remain.
 template <class Key>
-MiningCut<Key> FindCut(const Key* keys, int64_t count, int64_t k, int64_t tasks, int32_t* histograms,
-                       Executor& executor) {
-  MiningCut<Key> cut;
-  if (k <= 0) return cut;
-  KeyDigit<Key> digit = {static_cast<int>(8 * sizeof(Key)) - kDigitBits, 0, 0};
-  for (;;) {
-    CountDigits(keys, count, digit, tasks, histograms, executor);
-    int bin = kDigitBins - 1;
-    for (; bin > 0 && histograms[bin] < k; --bin) k -= histograms[bin];
-    const KeyDigit<Key> next = NextDigit(digit, static_cast<Key>(bin));
-    if (digit.shift == 0) {
-      cut.key = next.prefix;
-      cut.last_index = KernelsFor(Key()).find_nth(keys, count, cut.key, k);
-      return cut;
+class RadixSelect {
+ public:
+  // `remaining` has room for all keys, `histograms` for those of every task.
+  RadixSelect(const Key* keys, int64_t count, int64_t tasks, Key* remaining, int32_t* histograms, Executor& executor)
+      : keys_(keys), count_(count), histograms_(histograms), executor_(executor) {
+    const int64_t keys_per_task = (count + tasks - 1) / tasks;
+    for (int64_t begin = 0; begin < count; begin += keys_per_task) {
+      parts_[num_parts_++] = {keys + begin, std::min(keys_per_task, count - begin), remaining + begin};
     }
-    digit = next;
   }
-}
+
+  // The cut that keeps k keys, 0 < k <= count.
+  MiningCut<Key> Cut(int64_t k) {
+    MiningCut<Key> cut;
+    cut.key = 0;
+    // The last digit overlaps its predecessor where the key's width is no multiple of the digit's.
+    for (int shift = 8 * sizeof(Key) - kDigitBits;; shift = std::max(shift - kDigitBits, 0)) {
+      CountDigits(shift);
+      int bin = kDigitBins - 1;
+      for (; bin > 0 && histograms_[bin] < k; --bin) k -= histograms_[bin];
+      cut.key |= static_cast<Key>(bin) << shift;
+      if (shift == 0) break;
+      TakeDigits(shift, static_cast<Key>(bin));
+    }
+    cut.last_index = KernelsFor(Key()).find_nth(keys_, count_, cut.key, k);
+    return cut;
+  }
+
+ private:
+  struct Part {
+    const Key* keys;
+    int64_t count;
+    Key* remaining;
+  };
+
+  void CountDigits(int shift) {
+    ForEachPart([&](Part& part, int64_t i) {
+      KernelsFor(Key()).count_digit(part.keys, part.count, shift, histograms_ + i * kHistograms * kDigitBins);
+    });
+    for (int64_t i = 1; i < num_parts_; ++i) {
+      for (int bin = 0; bin < kDigitBins; ++bin) histograms_[bin] += histograms_[i * kHistograms * kDigitBins + bin];
+    }
+  }
+
+  void TakeDigits(int shift, Key digit) {
+    ForEachPart([&](Part& part, int64_t) {
+      part.count = KernelsFor(Key()).take_digit(part.keys, part.count, shift, digit, part.remaining);
+      part.keys = part.remaining;
+    });
+  }
+
+  template <class F>
+  void ForEachPart(const F& work) {
+    int64_t keys = 0;
+    for (int64_t i = 0; i < num_parts_; ++i) keys += parts_[i].count;
+    // Few keys remain after the first digit: one task takes them all.
+    ParallelFor(executor_, num_parts_, keys > kKeysPerTask ? 1 : num_parts_, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) work(parts_[i], i);
+    });
+  }
+
+  const Key* const keys_;
+  const int64_t count_;
+  int32_t* const histograms_;
+  Executor& executor_;
+  Part parts_[kMostTasks];
+  int64_t num_parts_ = 0;
+};
 
 }  // namespace
 
@@ -105,14 +139,16 @@ Status CheckMiningOptions(const MiningOptions& options) {
   return Status::Ok();
 }
 
+template <class Key>
 size_t MiningWorkspaceBytes(int64_t images, int64_t boxes) {
-  return CountingTasks(images * boxes) * kDigitBins * sizeof(int32_t);
+  return MiningWorkspace<Key>(nullptr, images, boxes).workspace.bytes();
 }
 
 template <class Key>
 void FindMiningCuts(const MiningOptions& options, int64_t images, int64_t boxes, const Key* keys,
-                    const double* n_positive, const int64_t* n_candidates, MiningCut<Key>* cuts, void* workspace,
+                    const double* n_positive, const int64_t* n_candidates, MiningCut<Key>* cuts, void* buffer,
                     Executor& executor) {
+  const MiningWorkspace<Key> workspace(buffer, images, boxes);
   if (options.scope == MiningScope::kBatch) {
     double positives = 0;
     int64_t candidates = 0;
@@ -121,25 +157,32 @@ void FindMiningCuts(const MiningOptions& options, int64_t images, int64_t boxes,
       candidates += n_candidates[image];
     }
     const int64_t k = NegativesToKeep(options, positives, candidates);
-    const int64_t tasks = CountingTasks(images * boxes);
-    auto* histograms = static_cast<int32_t*>(workspace);
-    std::fill_n(cuts, images, FindCut(keys, images * boxes, k, tasks, histograms, executor));
+    const int64_t count = images * boxes, tasks = TaskCount(count);
+    MiningCut<Key> cut;
+    if (k > 0) cut = RadixSelect<Key>(keys, count, tasks, workspace.remaining, workspace.histograms, executor).Cut(k);
+    std::fill_n(cuts, images, cut);
     return;
   }
   const bool uniform = options.scope == MiningScope::kImageUniform;
   const int64_t uniform_k = uniform ? NegativesToKeepUniformly(options, images, boxes, n_positive) : 0;
-  const int64_t images_per_task = std::max(int64_t{1}, kKeysPerTask / std::max(boxes, int64_t{1}));
+  // As many tasks as have histograms of their own.
+  const int64_t images_per_task = (images + TaskCount(images * boxes) - 1) / TaskCount(images * boxes);
   ParallelFor(executor, images, images_per_task, [&](int64_t begin, int64_t end) {
-    int32_t histogram[kDigitBins];
     SerialExecutor serial;
+    int32_t* histograms = workspace.histograms + begin / images_per_task * kHistograms * kDigitBins;
     for (int64_t image = begin; image < end; ++image) {
+      const int64_t first = image * boxes;
       const int64_t k = uniform ? uniform_k : NegativesToKeep(options, n_positive[image], n_candidates[image]);
-      cuts[image] = FindCut(keys + image * boxes, boxes, k, 1, histogram, serial);
-      if (k > 0) cuts[image].last_index += image * boxes;
+      cuts[image] = MiningCut<Key>();
+      if (k == 0) continue;
+      cuts[image] = RadixSelect<Key>(keys + first, boxes, 1, workspace.remaining + first, histograms, serial).Cut(k);
+      cuts[image].last_index += first;
     }
   });
 }
 
+template size_t MiningWorkspaceBytes<uint32_t>(int64_t, int64_t);
+template size_t MiningWorkspaceBytes<uint64_t>(int64_t, int64_t);
 template void FindMiningCuts(const MiningOptions&, int64_t, int64_t, const uint32_t*, const double*, const int64_t*,
                              MiningCut<uint32_t>*, void*, Executor&);
 template void FindMiningCuts(const MiningOptions&, int64_t, int64_t, const uint64_t*, const double*, const int64_t*,
@@ -154,7 +197,7 @@ struct MaskWorkspace {
     n_positive = workspace.Take<double>(images);
     n_candidates = workspace.Take<int64_t>(images);
     cuts = workspace.Take<MiningCut<Key>>(images);
-    mining = workspace.Take<char>(MiningWorkspaceBytes(images, boxes));
+    mining = workspace.Take<char>(MiningWorkspaceBytes<Key>(images, boxes));
   }
 
   Workspace workspace;
@@ -176,6 +219,7 @@ template <class T>
 Status HardNegativeMining(const MiningOptions& options, int64_t images, int64_t boxes, const T* negative_loss,
                           const Compute<T>* n_positive, bool* mask, void* workspace, Executor& executor) {
   using Key = Bits<Compute<T>>;
+  DefaultFloatEnvironment environment;
   Status status = CheckMiningOptions(options);
   if (!status.ok()) return status;
   for (int64_t image = 0; image < images; ++image) {

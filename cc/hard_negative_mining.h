@@ -42,6 +42,7 @@ struct MiningCut {
 };
 
 // Bytes that FindMiningCuts needs, aligned to 64.
+template <class Key>
 size_t MiningWorkspaceBytes(int64_t images, int64_t boxes);
 
 // Finds a cut for every image (all equal with batch scope). `keys` are OrderedKey of `[images, boxes]`; `n_positive`

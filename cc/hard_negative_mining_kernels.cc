@@ -1,29 +1,46 @@
 // Compiled once per CPU tier, with DETLOSS_TIER naming it: see cpu_tier.h.
 #include "cc/hard_negative_mining_kernels.h"
 
+#include <cstring>
+
 #include "cc/platform.h"
 
 namespace detloss {
 namespace DETLOSS_TIER {
 namespace {
 
-// Keys with a rare property are looked for this many at a time.
-constexpr int kGroup = 16;
+template <class Key>
+DETLOSS_SHARED Key Digit(Key key, int shift) {
+  return (key >> shift) & (kDigitBins - 1);
+}
 
 template <class Key>
-void CountDigit(const Key* keys, int64_t count, KeyDigit<Key> digit, int32_t* histogram) {
-  const auto add = [&](int64_t i) {
-    if ((keys[i] & digit.mask) == digit.prefix) ++histogram[(keys[i] >> digit.shift) & (kDigitBins - 1)];
-  };
+void CountDigit(const Key* keys, int64_t count, int shift, int32_t* histograms) {
+  memset(histograms, 0, kHistograms * kDigitBins * sizeof(*histograms));
   int64_t i = 0;
-  for (; i + kGroup <= count; i += kGroup) {
-    bool any = false;
-    for (int lane = 0; lane < kGroup; ++lane) any |= (keys[i + lane] & digit.mask) == digit.prefix;
-    if (!any) continue;
-    for (int lane = 0; lane < kGroup; ++lane) add(i + lane);
+  for (; i + kHistograms <= count; i += kHistograms) {
+    for (int h = 0; h < kHistograms; ++h) ++histograms[h * kDigitBins + Digit(keys[i + h], shift)];
   }
-  for (; i < count; ++i) add(i);
+  for (; i < count; ++i) ++histograms[Digit(keys[i], shift)];
+  for (int h = 1; h < kHistograms; ++h) {
+    for (int bin = 0; bin < kDigitBins; ++bin) histograms[bin] += histograms[h * kDigitBins + bin];
+  }
 }
+
+template <class Key>
+int64_t TakeDigit(const Key* keys, int64_t count, int shift, Key digit, Key* to) {
+  int64_t taken = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    // Written always and kept if it counts: a branch would be mispredicted.
+    const Key key = keys[i];
+    to[taken] = key;
+    taken += Digit(key, shift) == digit;
+  }
+  return taken;
+}
+
+// Keys are compared this many at a time.
+constexpr int kGroup = 16;
 
 template <class Key>
 int64_t FindNth(const Key* keys, int64_t count, Key key, int64_t n) {
@@ -42,8 +59,8 @@ int64_t FindNth(const Key* keys, int64_t count, Key key, int64_t n) {
 
 }  // namespace
 
-const MiningKernels<uint32_t> kMiningKernels32 = {CountDigit<uint32_t>, FindNth<uint32_t>};
-const MiningKernels<uint64_t> kMiningKernels64 = {CountDigit<uint64_t>, FindNth<uint64_t>};
+const MiningKernels<uint32_t> kMiningKernels32 = {CountDigit<uint32_t>, TakeDigit<uint32_t>, FindNth<uint32_t>};
+const MiningKernels<uint64_t> kMiningKernels64 = {CountDigit<uint64_t>, TakeDigit<uint64_t>, FindNth<uint64_t>};
 
 }  // namespace DETLOSS_TIER
 }  // namespace detloss

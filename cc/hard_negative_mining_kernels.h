@@ -8,21 +8,20 @@
 
 namespace detloss {
 
-constexpr int kDigitBits = 12;
+// A radix select looks at this many bits of the keys at a time.
+constexpr int kDigitBits = 11;
 constexpr int kDigitBins = 1 << kDigitBits;
-
-// One digit of a radix select: of the keys whose bits above the digit equal `prefix`.
-template <class Key>
-struct KeyDigit {
-  int shift;   // of the digit's lowest bit
-  Key prefix;  // the bits above the digit, in place
-  Key mask;    // which bits those are
-};
+// Keys are counted into so many histograms in turn: many have the same digit, and an increment waits for the one before
+// it to the same bin.
+constexpr int kHistograms = 4;
 
 template <class Key>
 struct MiningKernels {
-  // Adds the digits of the keys with the prefix to `histogram[kDigitBins]`.
-  void (*count_digit)(const Key* keys, int64_t count, KeyDigit<Key> digit, int32_t* histogram);
+  // Counts the digits that begin at bit `shift` into `histograms[kHistograms][kDigitBins]`, and sums them into the
+  // first.
+  void (*count_digit)(const Key* keys, int64_t count, int shift, int32_t* histograms);
+  // Copies the keys with that digit, in order; returns how many. `to` may be `keys`.
+  int64_t (*take_digit)(const Key* keys, int64_t count, int shift, Key digit, Key* to);
   // Index of the n-th key (from 1) that equals `key`.
   int64_t (*find_nth)(const Key* keys, int64_t count, Key key, int64_t n);
 };

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "cc/dtypes.h"
 #include "cc/platform.h"
@@ -35,6 +36,10 @@ template <>
 struct BitsType<Vector<float>> {
   using type = Vector<uint32_t>;
 };
+template <>
+struct SignedBitsType<Vector<float>> {
+  using type = Vector<int32_t>;
+};
 
 DETLOSS_SHARED Vector<float> Fma(Vector<float> a, Vector<float> b, Vector<float> c) {
 #if defined(__AVX512F__)
@@ -47,6 +52,8 @@ DETLOSS_SHARED Vector<float> Fma(Vector<float> a, Vector<float> b, Vector<float>
 #endif
 }
 
+DETLOSS_SHARED Vector<float> ToFloat(Vector<int32_t> x) { return __builtin_convertvector(x, Vector<float>); }
+
 constexpr int kLanes = 16;
 
 template <class L>
@@ -57,11 +64,17 @@ struct Lanes {
 
 template <class T>
 DETLOSS_SHARED Lanes<Compute<T>> LoadLanes(const T* from) {
-  Compute<T> values[kLanes];
-  for (int lane = 0; lane < kLanes; ++lane) values[lane] = ToCompute(from[lane]);
-  Lanes<Compute<T>> lanes;
-  memcpy(&lanes, values, sizeof(lanes));
-  return lanes;
+  if constexpr (std::is_same_v<T, Compute<T>>) {
+    // Not memcpy, which the compiler copies in pieces that the vector loads after it have to wait for.
+    typedef T Unaligned __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+    Lanes<T> lanes;
+    for (int i = 0; i < Lanes<T>::kVectors; ++i) lanes.vectors[i] = reinterpret_cast<const Unaligned*>(from)[i];
+    return lanes;
+  } else {
+    Compute<T> values[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) values[lane] = ToCompute(from[lane]);
+    return LoadLanes(values);
+  }
 }
 
 // Applies `f` to corresponding vectors.

@@ -53,29 +53,40 @@ DETLOSS_SHARED Vector<double> Exp(Vector<double> x) {
 }
 #endif
 
+DETLOSS_SHARED float ToFloat(int32_t x) { return static_cast<float>(x); }
+
 // ln x within 1.5 ulp for normal x > 0; +inf and NaN come back as they are.
-DETLOSS_SHARED float Log(float x) {
+template <class V>
+DETLOSS_SHARED V LogOf(V x) {
   // x = 2^e * m with m in [sqrt(1/2), sqrt(2)).
-  const uint32_t offset = BitCast<uint32_t>(x) - 0x3f3504f3u;
-  const float e = static_cast<float>(static_cast<int32_t>(offset) >> 23);
-  const float f = BitCast<float>((offset & 0x7fffffu) + 0x3f3504f3u) - 1.0f;
-  float p = 7.0376836292e-2f;
-  p = Fma(p, f, -1.1514610310e-1f);
-  p = Fma(p, f, 1.1676998740e-1f);
-  p = Fma(p, f, -1.2420140846e-1f);
-  p = Fma(p, f, 1.4249322787e-1f);
-  p = Fma(p, f, -1.6668057665e-1f);
-  p = Fma(p, f, 2.0000714765e-1f);
-  p = Fma(p, f, -2.4999993993e-1f);
-  p = Fma(p, f, 3.3333331174e-1f);
-  const float f2 = f * f;
-  float log = p * f * f2;
-  log = Fma(e, -2.12194440e-4f, log);
-  log = Fma(f2, -0.5f, log) + f;
-  log = Fma(e, 0.693359375f, log);
-  return x < BitCast<float>(0x7f800000u) ? log : x;
+  const Bits<V> offset = BitCast<Bits<V>>(x) - 0x3f3504f3u;
+  const V e = ToFloat(BitCast<SignedBits<V>>(offset) >> 23);
+  const V f = BitCast<V>((offset & 0x7fffffu) + 0x3f3504f3u) - 1.0f;
+  V p = Splat<V>(7.0376836292e-2f);
+  p = Fma(p, f, Splat<V>(-1.1514610310e-1f));
+  p = Fma(p, f, Splat<V>(1.1676998740e-1f));
+  p = Fma(p, f, Splat<V>(-1.2420140846e-1f));
+  p = Fma(p, f, Splat<V>(1.4249322787e-1f));
+  p = Fma(p, f, Splat<V>(-1.6668057665e-1f));
+  p = Fma(p, f, Splat<V>(2.0000714765e-1f));
+  p = Fma(p, f, Splat<V>(-2.4999993993e-1f));
+  p = Fma(p, f, Splat<V>(3.3333331174e-1f));
+  const V f2 = f * f;
+  V log = p * f * f2;
+  log = Fma(e, Splat<V>(-2.12194440e-4f), log);
+  log = Fma(f2, Splat<V>(-0.5f), log) + f;
+  log = Fma(e, Splat<V>(0.693359375f), log);
+  return x < HUGE_VALF ? log : x;
 }
+DETLOSS_SHARED float Log(float x) { return LogOf(x); }
 DETLOSS_SHARED double Log(double x) { return log(x); }
+#if !defined(__CUDACC__)
+DETLOSS_SHARED Vector<float> Log(Vector<float> x) { return LogOf(x); }
+DETLOSS_SHARED Vector<double> Log(Vector<double> x) {
+  for (size_t i = 0; i < sizeof(x) / sizeof(double); ++i) x[i] = log(x[i]);
+  return x;
+}
+#endif
 
 template <class L>
 DETLOSS_SHARED bool IsNan(L x) {

@@ -10,8 +10,8 @@ constexpr int64_t kNonClassColumns = 12;
 Status CheckSpan(const char* name, int64_t first, int64_t count, int64_t width) {
   if (first >= 0 && count <= width && first <= width - count) return Status::Ok();
   return Status::InvalidArgument("layout: expected " + std::string(name) + " to name " + std::to_string(count) +
-                                 " columns within a row of " + std::to_string(width) + ", got columns " +
-                                 std::to_string(first) + " to " + std::to_string(first + count - 1));
+                                 " columns within a row of " + std::to_string(width) + ", got first column " +
+                                 std::to_string(first));
 }
 
 int64_t FromStart(int64_t column, int64_t width) { return column < 0 ? column + width : column; }

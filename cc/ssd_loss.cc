@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "cc/float_environment.h"
 #include "cc/math.h"
 #include "cc/ssd_loss_kernels.h"
 #include "cc/ssd_row.h"
@@ -44,7 +45,7 @@ struct ForwardWorkspace {
     n_positive = workspace.Take<double>(shape.images);
     n_candidates = workspace.Take<int64_t>(shape.images);
     cuts = workspace.Take<MiningCut<Bits<L>>>(shape.images);
-    mining = workspace.Take<char>(MiningWorkspaceBytes(shape.images, shape.boxes));
+    mining = workspace.Take<char>(MiningWorkspaceBytes<Bits<L>>(shape.images, shape.boxes));
   }
 
   Workspace workspace;
@@ -180,6 +181,7 @@ template <class T>
 Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, const Compute<T>* y_true, const T* y_pred,
                       const SsdLossOutputs<Compute<T>>& outputs, void* buffer, Executor& executor) {
   using L = Compute<T>;
+  DefaultFloatEnvironment environment;
   SsdLossOptions resolved;
   Status status = CheckOptions(options, shape, &resolved);
   if (!status.ok()) return status;
@@ -236,6 +238,7 @@ Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, con
                        const Compute<T>* y_true, const T* y_pred, const SsdLossResiduals<Compute<T>>& residuals,
                        T* gradient, void* buffer, Executor& executor) {
   using L = Compute<T>;
+  DefaultFloatEnvironment environment;
   SsdLossOptions resolved;
   Status status = CheckOptions(options, shape, &resolved);
   if (!status.ok()) return status;

@@ -18,62 +18,74 @@ struct Scores {
   Compute<T> rank;  // what the box is ranked by, before its weight as a negative
 };
 
+// `log_sum_exp` is read only with logits.
 template <class T>
 DETLOSS_SHARED Scores<T> ScoreBox(const SsdLossOptions& options, const Compute<T>* labels, const T* classes,
-                                  int64_t num_labels) {
+                                  int64_t num_labels, Compute<T> log_sum_exp) {
   using L = Compute<T>;
-  const int64_t num_classes = options.layout.num_classes;
-  const bool by_foreground = options.rank_by == RankBy::kForeground;
   Scores<T> scores;
-  L foreground = 0;
-  if (options.from_logits) {
-    const L log_sum_exp = LogSumExp(classes, num_classes);
-    scores.cross_entropy = CrossEntropyFromLogits(labels, classes, num_labels, log_sum_exp);
-    if (by_foreground) foreground = Exp(LargestOrNan(classes + 1, num_classes - 1) - log_sum_exp);
+  scores.cross_entropy = options.from_logits ? CrossEntropyFromLogits(labels, classes, num_labels, log_sum_exp)
+                                             : CrossEntropyFromProbabilities(labels, classes, num_labels);
+  if (options.rank_by == RankBy::kForeground) {
+    const L foreground = LargestOrNan(classes + 1, options.layout.num_classes - 1);
+    scores.rank = options.from_logits ? Exp(foreground - log_sum_exp) : foreground;
   } else {
-    scores.cross_entropy = CrossEntropyFromProbabilities(labels, classes, num_labels);
-    if (by_foreground) foreground = LargestOrNan(classes + 1, num_classes - 1);
+    scores.rank = scores.cross_entropy;
   }
-  scores.rank = by_foreground ? foreground : scores.cross_entropy;
   return scores;
 }
 
 template <class T>
-void Forward(const SsdForwardBlock<T>& block) {
+DETLOSS_SHARED void ForwardBox(const SsdForwardBlock<T>& block, const SsdLossOptions& options, int64_t i,
+                               Compute<T> log_sum_exp, SsdBlockSums* sums) {
   using L = Compute<T>;
-  const SsdLossOptions options = *block.options;
   const SsdLayout& layout = options.layout;
+  const L* truth = block.y_true + i * block.width;
+  const T* prediction = block.y_pred + i * block.width;
+  const L* labels = truth + layout.class_column;
+  const int64_t num_labels = ForegroundIsZero(labels, layout.num_classes) ? 1 : layout.num_classes;
+  const SsdTarget<L> target = ReadTarget(layout, truth, num_labels);
+  if (!target.valid) {
+    if (sums->first_invalid < 0) sums->first_invalid = i;
+    ++sums->num_invalid;
+    block.keys[i] = kNeverKept<Bits<L>>;
+    block.cross_entropy[i] = 0;
+    block.selection[i] = kSsdInvalid;
+    return;
+  }
+  Scores<T> scores = {0, 0};
+  if (target.positive > 0 || target.negative != 0) {
+    scores = ScoreBox(options, labels, prediction + layout.class_column, num_labels, log_sum_exp);
+  }
+  const L key = target.negative == 0 ? 0 : scores.rank * target.negative;
+  block.keys[i] = OrderedKey(key);
+  block.cross_entropy[i] = scores.cross_entropy;
+  block.selection[i] = target.positive > 0 ? kSsdPositive : 0;
+  sums->n_candidates += key != 0;
+  sums->is_nan |= IsNan(key) || IsNan(scores.cross_entropy);
+  if (target.positive > 0) {
+    sums->n_pos += target.positive;
+    sums->positive += static_cast<double>(target.positive) * scores.cross_entropy;
+    sums->localization +=
+        static_cast<double>(target.positive) * SmoothL1(truth + layout.box_column, prediction + layout.box_column);
+  }
+}
+
+template <class T>
+void Forward(const SsdForwardBlock<T>& block) {
+  const SsdLossOptions options = *block.options;
+  const int64_t num_classes = options.layout.num_classes;
+  const T* classes = block.y_pred + options.layout.class_column;
   SsdBlockSums sums;
-  for (int64_t i = 0; i < block.boxes; ++i) {
-    const L* truth = block.y_true + i * block.width;
-    const T* prediction = block.y_pred + i * block.width;
-    const L* labels = truth + layout.class_column;
-    const int64_t num_labels = ForegroundIsZero(labels, layout.num_classes) ? 1 : layout.num_classes;
-    const SsdTarget<L> target = ReadTarget(layout, truth, num_labels);
-    if (!target.valid) {
-      if (sums.first_invalid < 0) sums.first_invalid = i;
-      ++sums.num_invalid;
-      block.keys[i] = kNeverKept<Bits<L>>;
-      block.cross_entropy[i] = 0;
-      block.selection[i] = kSsdInvalid;
-      continue;
-    }
-    Scores<T> scores = {0, 0};
-    if (target.positive > 0 || target.negative != 0) {
-      scores = ScoreBox(options, labels, prediction + layout.class_column, num_labels);
-    }
-    const L key = target.negative == 0 ? 0 : scores.rank * target.negative;
-    block.keys[i] = OrderedKey(key);
-    block.cross_entropy[i] = scores.cross_entropy;
-    block.selection[i] = target.positive > 0 ? kSsdPositive : 0;
-    sums.n_candidates += key != 0;
-    sums.is_nan |= IsNan(key) || IsNan(scores.cross_entropy);
-    if (target.positive > 0) {
-      sums.n_pos += target.positive;
-      sums.positive += static_cast<double>(target.positive) * scores.cross_entropy;
-      sums.localization +=
-          static_cast<double>(target.positive) * SmoothL1(truth + layout.box_column, prediction + layout.box_column);
-    }
+  int64_t i = 0;
+  for (; i + kLanes <= block.boxes; i += kLanes) {
+    Compute<T> log_sum_exp[kLanes] = {};
+    if (options.from_logits) LogSumExpOfRows(classes + i * block.width, num_classes, block.width, log_sum_exp);
+    for (int row = 0; row < kLanes; ++row) ForwardBox(block, options, i + row, log_sum_exp[row], &sums);
+  }
+  for (; i < block.boxes; ++i) {
+    const Compute<T> log_sum_exp = options.from_logits ? LogSumExp(classes + i * block.width, num_classes) : 0;
+    ForwardBox(block, options, i, log_sum_exp, &sums);
   }
   *block.sums = sums;
 }

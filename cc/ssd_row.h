@@ -130,20 +130,37 @@ DETLOSS_SHARED Compute<T> LargestOrNan(const T* values, int64_t count) {
   return Largest(ClassStrides<T>(values, count));
 }
 
-// NaN if any logit is, or if the largest is infinite. The lanes' sums are added in a fixed tree, so that vectors of any
-// width agree bit for bit.
+// The lanes' sums are added in a fixed tree, so that vectors of any width agree bit for bit.
 template <class T>
-DETLOSS_SHARED Compute<T> LogSumExp(const T* logits, int64_t count) {
+DETLOSS_SHARED Compute<T> SumExp(const ClassStrides<T>& classes, Compute<T> largest) {
   using L = Compute<T>;
   const auto add = [](auto a, auto b) { return a + b; };
+  const auto exp_of = [&](Vector<L> x) { return Exp(x - largest); };
+  const int64_t last = classes.strides() - 1;
+  Lanes<L> sum = ReplaceFirst(MapLanes(classes[last], exp_of), classes.FirstNewLane(last), L(0));
+  for (int64_t stride = 0; stride < last; ++stride) sum = MapLanes(sum, MapLanes(classes[stride], exp_of), add);
+  return ReduceLanes(sum, add);
+}
+
+// NaN if any logit is, or if the largest is infinite.
+template <class T>
+DETLOSS_SHARED Compute<T> LogSumExp(const T* logits, int64_t count) {
   const ClassStrides<T> classes(logits, count);
-  const L largest = Largest(classes);
-  Lanes<L> sum = {};
-  for (int64_t stride = 0; stride < classes.strides(); ++stride) {
-    const Lanes<L> terms = MapLanes(classes[stride], [&](Vector<L> x) { return Exp(x - largest); });
-    sum = MapLanes(sum, ReplaceFirst(terms, classes.FirstNewLane(stride), L(0)), add);
-  }
-  return largest + Log(ReduceLanes(sum, add));
+  const Compute<T> largest = Largest(classes);
+  return largest + Log(SumExp(classes, largest));
+}
+
+// The same of sixteen rows that lie `width` apart. Step by step over all rows: within one row every step waits for the
+// one before.
+template <class T>
+DETLOSS_SHARED void LogSumExpOfRows(const T* logits, int64_t count, int64_t width, Compute<T>* log_sum_exp) {
+  using L = Compute<T>;
+  L largest[kLanes], sum[kLanes];
+  for (int row = 0; row < kLanes; ++row) largest[row] = Largest(ClassStrides<T>(logits + row * width, count));
+  for (int row = 0; row < kLanes; ++row) sum[row] = SumExp(ClassStrides<T>(logits + row * width, count), largest[row]);
+  const Lanes<L> result =
+      MapLanes(LoadLanes(largest), LoadLanes(sum), [](Vector<L> most, Vector<L> total) { return most + Log(total); });
+  memcpy(log_sum_exp, &result, sizeof(result));
 }
 
 template <class L, class T>
@@ -186,9 +203,10 @@ DETLOSS_SHARED void ProbabilitiesGradient(const L* labels, const T* probabilitie
 
 template <class L, class T>
 DETLOSS_SHARED void LogitsGradient(const L* labels, const T* logits, int64_t num_classes, L scale, T* gradient) {
-  const L log_sum_exp = LogSumExp(logits, num_classes);
   L label_sum = 0;
   for (int64_t c = 0; c < num_classes; ++c) label_sum += labels[c];
+  if (label_sum == 0) return;  // takes no part, whatever the logits are
+  const L log_sum_exp = LogSumExp(logits, num_classes);
   for (int64_t c = 0; c < num_classes; ++c) {
     const L probability = Exp(ToCompute(logits[c]) - log_sum_exp);
     Store(scale * (label_sum * probability - labels[c]), gradient + c);

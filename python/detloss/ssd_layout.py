@@ -81,6 +81,5 @@ def _from_start(column: int, width: int) -> int:
 def _check_span(name: str, first: int, count: int, width: int) -> None:
     if first < 0 or first + count > width:
         raise ValueError(
-            f"layout: expected {name} to name {count} columns within a row of {width}, got columns {first} to "
-            f"{first + count - 1}"
+            f"layout: expected {name} to name {count} columns within a row of {width}, got first column {first}"
         )

@@ -1,0 +1,46 @@
+#include <cstdint>
+#include <vector>
+
+#include "cc/thread_pool.h"
+#include "cc/touch_floor.h"
+#include "tests/cc/check.h"
+#include "tests/cc/guarded_buffer.h"
+
+namespace detloss {
+
+TEST(EveryTouchedByteIsRead) {
+  ThreadPool pool(2);
+  constexpr int64_t kRows = 1500, kRowBytes = 52, kTouched = 44;
+  std::vector<uint8_t> labels(kRows * kRowBytes, 0), predictions = labels;
+  const auto touch = [&] {
+    return TouchForward({labels.data(), kRowBytes, kRowBytes}, {predictions.data(), kRowBytes, kTouched}, kRows, pool);
+  };
+  CHECK_EQUAL(touch(), 0u);
+  for (int64_t row : {int64_t{0}, int64_t{17}, int64_t{1023}, int64_t{1024}, kRows - 1}) {
+    for (int64_t byte = 0; byte < kRowBytes; ++byte) {
+      const int64_t at = row * kRowBytes + byte;
+      labels[at] = 1;
+      CHECK(touch() != 0);
+      labels[at] = 0;
+      predictions[at] = 1;
+      CHECK_EQUAL(touch() != 0, byte < kTouched);
+      predictions[at] = 0;
+    }
+  }
+}
+
+TEST(TheGradientIsZeroButForOneElementPerSoManyGroups) {
+  for (int threads : {1, 2, 7}) {
+    ThreadPool pool(threads);
+    for (int64_t rows : {0, 1, 31, 32, 100, 3000}) {
+      constexpr int64_t kRowBytes = 132, kEvery = 3, kGroupRows = 32;
+      const GuardedBuffer<char> gradient(rows * kRowBytes);
+      TouchBackward(gradient.data(), kRowBytes, rows, kEvery, pool);
+      std::vector<char> want(rows * kRowBytes, 0);
+      for (int64_t row = 0; row + kGroupRows <= rows; row += kEvery * kGroupRows) want[(row + 1) * kRowBytes] = 1;
+      CHECK_BITS_EQUAL(gradient.values(), want);
+    }
+  }
+}
+
+}  // namespace detloss
