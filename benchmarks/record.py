@@ -11,9 +11,10 @@ import sys
 from detloss.benchmark.command import main as benchmark
 
 FOLDER = pathlib.Path(__file__).resolve().parent
+CASES = ["--preset", "ssd300-voc", "ssd300-coco", "--batch", "32", "--threads", "2", "--mode", "graph", "xla"]
 RUNS = {
-    "ssd_loss_cpu": ["--preset", "ssd300-voc", "ssd300-coco", "--mode", "graph", "xla"],
-    "ssd_loss_cpu_logits": ["--preset", "ssd300-voc", "ssd300-coco", "--from-logits", "--mode", "graph", "xla"],
+    "ssd_loss_cpu": [*CASES, "--what", "forward_backward"],
+    "ssd_loss_cpu_logits": [*CASES, "--what", "forward_backward", "--from-logits"],
 }
 
 
@@ -21,7 +22,7 @@ def main() -> int:
     """Runs the chosen recordings, all by default; returns the exit status of the first that fails."""
     for name in sys.argv[1:] or RUNS:
         output = ["--json", str(FOLDER / f"{name}.json"), "--plot", str(FOLDER / f"{name}.png")]
-        status = benchmark([*RUNS[name], "--batch", "32", "--threads", "2", *output])
+        status = benchmark([*RUNS[name], *output])
         if status:
             return status
     return 0

@@ -80,7 +80,13 @@ void Forward(const SsdForwardBlock<T>& block) {
   int64_t i = 0;
   for (; i + kLanes <= block.boxes; i += kLanes) {
     Compute<T> log_sum_exp[kLanes] = {};
-    if (options.from_logits) LogSumExpOfRows(classes + i * block.width, num_classes, block.width, log_sum_exp);
+    if (options.from_logits) {
+      // Sixteen rows of arithmetic are more than the processor looks ahead.
+      const int64_t next = (i + kLanes) * block.width;
+      PrefetchLines(block.y_pred + next, kLanes * block.width * sizeof(T));
+      PrefetchLines(block.y_true + next, kLanes * block.width * sizeof(Compute<T>));
+      LogSumExpOfRows(classes + i * block.width, num_classes, block.width, log_sum_exp);
+    }
     for (int row = 0; row < kLanes; ++row) ForwardBox(block, options, i + row, log_sum_exp[row], &sums);
   }
   for (; i < block.boxes; ++i) {

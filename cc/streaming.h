@@ -1,4 +1,4 @@
-// Stores that bypass the cache, for results larger than it: a plain store first reads the line that it overwrites.
+// Reads ahead of the hardware, and stores past the cache.
 #ifndef DETLOSS_CC_STREAMING_H_
 #define DETLOSS_CC_STREAMING_H_
 
@@ -15,7 +15,13 @@ namespace detloss {
 
 constexpr size_t kCacheLine = 64;
 
-// Both pointers are aligned to a cache line, `bytes` is a multiple of it.
+// Asks for the lines of a range that may lie beyond its array.
+DETLOSS_SHARED void PrefetchLines(const void* from, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += kCacheLine) __builtin_prefetch(static_cast<const char*>(from) + i);
+}
+
+// For results larger than the cache: a plain store first reads the line that it overwrites. Both pointers are aligned
+// to a cache line, `bytes` is a multiple of it.
 DETLOSS_SHARED void StreamLines(const char* from, size_t bytes, char* to) {
 #if defined(__AVX512F__)
   for (size_t i = 0; i < bytes; i += 64) {
