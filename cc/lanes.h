@@ -10,7 +10,7 @@
 #include "cc/dtypes.h"
 #include "cc/platform.h"
 
-#if defined(__FMA__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -53,6 +53,21 @@ DETLOSS_SHARED Vector<float> Fma(Vector<float> a, Vector<float> b, Vector<float>
 }
 
 DETLOSS_SHARED Vector<float> ToFloat(Vector<int32_t> x) { return __builtin_convertvector(x, Vector<float>); }
+
+// Whether no bit is set. Left to itself the compiler takes the vector apart.
+DETLOSS_SHARED bool IsZero(Vector<uint32_t> x) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask(BitCast<__m512i>(x), BitCast<__m512i>(x)) == 0;
+#elif defined(__AVX__)
+  return _mm256_testz_si256(BitCast<__m256i>(x), BitCast<__m256i>(x));
+#elif defined(__SSE2__)
+  return _mm_movemask_epi8(_mm_cmpeq_epi32(BitCast<__m128i>(x), _mm_setzero_si128())) == 0xffff;
+#else
+  uint32_t any = 0;
+  for (size_t i = 0; i < sizeof(x) / sizeof(any); ++i) any |= x[i];
+  return any == 0;
+#endif
+}
 
 constexpr int kLanes = 16;
 

@@ -34,15 +34,18 @@ DETLOSS_SHARED bool IsValidLabel(L label) {
 // Whether every class but the background is +0, which is so for nearly every box of an image.
 template <class L>
 DETLOSS_SHARED bool ForegroundIsZero(const L* labels, int64_t num_classes) {
-  constexpr int kLanes = 8;
-  Bits<L> any[kLanes] = {};
-  int64_t c = 1;
-  for (; c + kLanes <= num_classes; c += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) any[lane] |= BitCast<Bits<L>>(labels[c + lane]);
+  if (num_classes <= kLanes) {
+    Bits<L> any = 0;
+    for (int64_t c = 1; c < num_classes; ++c) any |= BitCast<Bits<L>>(labels[c]);
+    return any == 0;
   }
-  for (; c < num_classes; ++c) any[0] |= BitCast<Bits<L>>(labels[c]);
-  for (int lane = 1; lane < kLanes; ++lane) any[0] |= any[lane];
-  return any[0] == 0;
+  // The last sixteen may repeat some of those before.
+  Vector<uint32_t> any = {};
+  for (int64_t c = 1; c < num_classes; c += kLanes) {
+    const int64_t first = c + kLanes <= num_classes ? c : num_classes - kLanes;
+    for (const Vector<L>& vector : LoadLanes(labels + first).vectors) any |= BitCast<Vector<uint32_t>>(vector);
+  }
+  return IsZero(any);
 }
 
 // `num_labels` classes are read: all of them, or 1 where the foreground is zero.
