@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <string>
 
@@ -92,6 +93,7 @@ SsdBlockSums SumBlocks(const SsdBlockSums* blocks, int64_t count) {
 }
 
 std::string Describe(double value) {
+  if (IsNan(value)) return "nan";  // without a sign that means nothing
   char text[32];
   std::snprintf(text, sizeof(text), "%g", value);
   return text;
