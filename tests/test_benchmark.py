@@ -227,7 +227,7 @@ def test_turns_are_even_and_shuffled_and_rotate_the_inputs():
 
 @pytest.mark.parametrize("from_logits", [False, True])
 def test_inputs_look_like_training_data(from_logits):
-    boxes, classes = 2000, 21
+    boxes, classes = 8732, 21
     labels, predictions = make_ssd_batch(np.random.default_rng(0), 4, boxes, classes, from_logits)
     assert labels.shape == predictions.shape == (4, boxes, classes + 12)
     marks = labels[..., :classes].sum(axis=-1)
