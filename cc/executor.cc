@@ -11,6 +11,15 @@
 namespace detloss {
 namespace {
 
+// About 30 microseconds.
+constexpr int kSpins = 2000;
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
 class Job {
  public:
   Job(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& work)
@@ -24,7 +33,8 @@ class Job {
     DefaultFloatEnvironment environment;
     int64_t finished = 0;
     for (int64_t range; (range = next_.fetch_add(1)) < ranges_; ++finished) {
-      (*work_)(range* grain_, std::min(count_, (range + 1) * grain_));
+      const int64_t begin = range * grain_;
+      (*work_)(begin, std::min(count_, begin + grain_));
     }
     if (finished > 0 && done_.fetch_add(finished) + finished == ranges_) {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -33,6 +43,11 @@ class Job {
   }
 
   void Wait() {
+    // A helper is at most one range behind: shorter than it takes to sleep and be woken.
+    for (int i = 0; i < kSpins; ++i) {
+      if (done_.load(std::memory_order_acquire) == ranges_) return;
+      Pause();
+    }
     std::unique_lock<std::mutex> lock(mutex_);
     all_done_.wait(lock, [this] { return done_.load() == ranges_; });
   }

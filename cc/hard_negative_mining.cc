@@ -78,9 +78,10 @@ class RadixSelect {
       for (; bin > 0 && histograms_[bin] < k; --bin) k -= histograms_[bin];
       cut.key |= static_cast<Key>(bin) << shift;
       if (shift == 0) break;
-      TakeDigits(shift, static_cast<Key>(bin));
+      TakeDigits(shift, static_cast<Key>(bin), histograms_[bin]);
     }
-    cut.last_index = KernelsFor(Key()).find_nth(keys_, count_, cut.key, k);
+    const bool keeps_all_equals = histograms_[cut.key & (kDigitBins - 1)] == k;
+    cut.last_index = keeps_all_equals ? count_ - 1 : KernelsFor(Key()).find_nth(keys_, count_, cut.key, k);
     return cut;
   }
 
@@ -92,7 +93,9 @@ class RadixSelect {
   };
 
   void CountDigits(int shift) {
-    ForEachPart([&](Part& part, int64_t i) {
+    int64_t keys = 0;
+    for (int64_t i = 0; i < num_parts_; ++i) keys += parts_[i].count;
+    ForEachPart(keys, [&](Part& part, int64_t i) {
       KernelsFor(Key()).count_digit(part.keys, part.count, shift, histograms_ + i * kHistograms * kDigitBins);
     });
     for (int64_t i = 1; i < num_parts_; ++i) {
@@ -100,18 +103,17 @@ class RadixSelect {
     }
   }
 
-  void TakeDigits(int shift, Key digit) {
-    ForEachPart([&](Part& part, int64_t) {
+  // `taken`: how many have the digit. The others cost next to nothing.
+  void TakeDigits(int shift, Key digit, int64_t taken) {
+    ForEachPart(taken, [&](Part& part, int64_t) {
       part.count = KernelsFor(Key()).take_digit(part.keys, part.count, shift, digit, part.remaining);
       part.keys = part.remaining;
     });
   }
 
+  // In parallel where `keys` of work are worth it.
   template <class F>
-  void ForEachPart(const F& work) {
-    int64_t keys = 0;
-    for (int64_t i = 0; i < num_parts_; ++i) keys += parts_[i].count;
-    // Few keys remain after the first digit: one task takes them all.
+  void ForEachPart(int64_t keys, const F& work) {
     ParallelFor(executor_, num_parts_, keys > kKeysPerTask ? 1 : num_parts_, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) work(parts_[i], i);
     });

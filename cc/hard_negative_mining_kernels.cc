@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "cc/lanes.h"
 #include "cc/platform.h"
 
 namespace detloss {
@@ -29,25 +30,28 @@ void CountDigit(const Key* keys, int64_t count, int shift, int32_t* histograms) 
 
 template <class Key>
 int64_t TakeDigit(const Key* keys, int64_t count, int shift, Key digit, Key* to) {
+  const Key field = static_cast<Key>(kDigitBins - 1) << shift, wanted = digit << shift;
   int64_t taken = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    // Written always and kept if it counts: a branch would be mispredicted.
-    const Key key = keys[i];
+  // Written always and kept if it counts: a branch would be mispredicted.
+  const auto take = [&](Key key) {
     to[taken] = key;
-    taken += Digit(key, shift) == digit;
+    taken += (key & field) == wanted;
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    if (!AnyLane(keys + i, [&](Vector<Key> lanes) { return (lanes & field) == wanted; })) continue;
+    for (int lane = 0; lane < kLanes; ++lane) take(keys[i + lane]);
   }
+  for (; i < count; ++i) take(keys[i]);
   return taken;
 }
-
-// Keys are compared this many at a time.
-constexpr int kGroup = 16;
 
 template <class Key>
 int64_t FindNth(const Key* keys, int64_t count, Key key, int64_t n) {
   int64_t i = 0;
-  for (; i + kGroup <= count; i += kGroup) {
+  for (; i + kLanes <= count; i += kLanes) {
     int found = 0;
-    for (int lane = 0; lane < kGroup; ++lane) found += keys[i + lane] == key;
+    for (int lane = 0; lane < kLanes; ++lane) found += keys[i + lane] == key;
     if (found >= n) break;
     n -= found;
   }

@@ -77,19 +77,34 @@ struct Lanes {
   Vector<L> vectors[kVectors];
 };
 
+// Not by memcpy, which the compiler copies in pieces that the vector loads after it have to wait for.
+template <class L>
+DETLOSS_SHARED Vector<L> LoadVector(const L* from) {
+  typedef L Unaligned __attribute__((vector_size(kVectorBytes), aligned(alignof(L)), may_alias));
+  return *reinterpret_cast<const Unaligned*>(from);
+}
+
 template <class T>
 DETLOSS_SHARED Lanes<Compute<T>> LoadLanes(const T* from) {
   if constexpr (std::is_same_v<T, Compute<T>>) {
-    // Not memcpy, which the compiler copies in pieces that the vector loads after it have to wait for.
-    typedef T Unaligned __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+    constexpr int kPerVector = kVectorBytes / sizeof(T);
     Lanes<T> lanes;
-    for (int i = 0; i < Lanes<T>::kVectors; ++i) lanes.vectors[i] = reinterpret_cast<const Unaligned*>(from)[i];
+    for (int i = 0; i < Lanes<T>::kVectors; ++i) lanes.vectors[i] = LoadVector(from + i * kPerVector);
     return lanes;
   } else {
     Compute<T> values[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) values[lane] = ToCompute(from[lane]);
     return LoadLanes(values);
   }
+}
+
+// Whether `test`, a comparison of a vector, holds for any of the sixteen values from here on.
+template <class L, class F>
+DETLOSS_SHARED bool AnyLane(const L* from, const F& test) {
+  constexpr int kPerVector = kVectorBytes / sizeof(L);
+  Vector<uint32_t> any = {};
+  for (int lane = 0; lane < kLanes; lane += kPerVector) any |= BitCast<Vector<uint32_t>>(test(LoadVector(from + lane)));
+  return !IsZero(any);
 }
 
 // Applies `f` to corresponding vectors.

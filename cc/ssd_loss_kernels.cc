@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "cc/lanes.h"
 #include "cc/math.h"
 #include "cc/platform.h"
 #include "cc/ssd_row.h"
@@ -71,23 +72,33 @@ DETLOSS_SHARED void ForwardBox(const SsdForwardBlock<T>& block, const SsdLossOpt
   }
 }
 
+// Asks for what the loss of a box reads: the classes of its label, and one prediction or all.
+template <class T>
+DETLOSS_SHARED void PrefetchBox(const SsdLayout& layout, const Compute<T>* truth, const T* prediction,
+                                bool all_classes) {
+  PrefetchLines(truth + layout.class_column, layout.num_classes * sizeof(*truth));
+  PrefetchLines(prediction + layout.class_column, (all_classes ? layout.num_classes : 1) * sizeof(T));
+}
+
+// Boxes are asked for so far ahead, and one at a time: with a burst of requests the processor waits for the first ones.
+constexpr int64_t kBoxesAhead = 24;
+
 template <class T>
 void Forward(const SsdForwardBlock<T>& block) {
   const SsdLossOptions options = *block.options;
   const int64_t num_classes = options.layout.num_classes;
   const T* classes = block.y_pred + options.layout.class_column;
+  const bool all_classes = options.from_logits || options.rank_by == RankBy::kForeground;
   SsdBlockSums sums;
   int64_t i = 0;
   for (; i + kLanes <= block.boxes; i += kLanes) {
     Compute<T> log_sum_exp[kLanes] = {};
-    if (options.from_logits) {
-      // Sixteen rows of arithmetic are more than the processor looks ahead.
-      const int64_t next = (i + kLanes) * block.width;
-      PrefetchLines(block.y_pred + next, kLanes * block.width * sizeof(T));
-      PrefetchLines(block.y_true + next, kLanes * block.width * sizeof(Compute<T>));
-      LogSumExpOfRows(classes + i * block.width, num_classes, block.width, log_sum_exp);
+    if (options.from_logits) LogSumExpOfRows(classes + i * block.width, num_classes, block.width, log_sum_exp);
+    for (int row = 0; row < kLanes; ++row) {
+      const int64_t ahead = (i + row + kBoxesAhead) * block.width;
+      PrefetchBox(options.layout, block.y_true + ahead, block.y_pred + ahead, all_classes);
+      ForwardBox(block, options, i + row, log_sum_exp[row], &sums);
     }
-    for (int row = 0; row < kLanes; ++row) ForwardBox(block, options, i + row, log_sum_exp[row], &sums);
   }
   for (; i < block.boxes; ++i) {
     const Compute<T> log_sum_exp = options.from_logits ? LogSumExp(classes + i * block.width, num_classes) : 0;
@@ -98,7 +109,6 @@ void Forward(const SsdForwardBlock<T>& block) {
 
 template <class L>
 void Keep(const SsdKeepBlock<L>& block) {
-  constexpr int kGroup = 16;
   const auto keep = [&](int64_t i) {
     if (!block.cut.Keeps(block.keys[i], block.first_box + i) || block.selection[i] == kSsdInvalid) return;
     block.selection[i] |= kSsdKept;
@@ -106,11 +116,9 @@ void Keep(const SsdKeepBlock<L>& block) {
     ++block.sums->n_kept;
   };
   int64_t i = 0;
-  for (; i + kGroup <= block.boxes; i += kGroup) {
-    bool any = false;
-    for (int lane = 0; lane < kGroup; ++lane) any |= block.keys[i + lane] >= block.cut.key;
-    if (!any) continue;
-    for (int lane = 0; lane < kGroup; ++lane) keep(i + lane);
+  for (; i + kLanes <= block.boxes; i += kLanes) {
+    if (!AnyLane(block.keys + i, [&](Vector<Bits<L>> keys) { return keys >= block.cut.key; })) continue;
+    for (int lane = 0; lane < kLanes; ++lane) keep(i + lane);
   }
   for (; i < block.boxes; ++i) keep(i);
 }
@@ -151,6 +159,16 @@ void WriteRows(const SsdBackwardRows<T>& rows, int64_t begin, int64_t end, T* gr
   }
 }
 
+// Asks for the rows that have a gradient: few, each somewhere else, where the processor cannot foresee them.
+template <class T>
+DETLOSS_SHARED void PrefetchSelected(const SsdBackwardRows<T>& rows, int64_t begin, int64_t end) {
+  for (int64_t box = begin; box < end; ++box) {
+    if (!(rows.selection[box] & (kSsdPositive | kSsdKept))) continue;
+    PrefetchBox(rows.options->layout, rows.y_true + box * rows.shape.width, rows.y_pred + box * rows.shape.width,
+                rows.options->from_logits);
+  }
+}
+
 // Rows built in the first-level cache and streamed out from there; as many as fill whole cache lines.
 constexpr int64_t kStreamBytes = 8192;
 
@@ -164,6 +182,8 @@ void Backward(const SsdBackwardRows<T>& rows) {
     alignas(kCacheLine) static const char kZeros[kStreamBytes] = {};
     alignas(kCacheLine) char buffer[kStreamBytes];
     for (; box + group <= rows.end; box += group) {
+      const int64_t next = box + group;
+      PrefetchSelected(rows, next, next + group < rows.end ? next + group : rows.end);
       uint8_t any = 0;
       for (int64_t i = 0; i < group; ++i) any |= rows.selection[box + i];
       const bool has_gradient = any & (kSsdPositive | kSsdKept);

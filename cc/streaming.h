@@ -3,6 +3,7 @@
 #define DETLOSS_CC_STREAMING_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include "cc/platform.h"
@@ -15,9 +16,11 @@ namespace detloss {
 
 constexpr size_t kCacheLine = 64;
 
-// Asks for the lines of a range that may lie beyond its array.
+// Asks for every line of a range, which may lie beyond its array.
 DETLOSS_SHARED void PrefetchLines(const void* from, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += kCacheLine) __builtin_prefetch(static_cast<const char*>(from) + i);
+  const char* const begin = static_cast<const char*>(from);
+  const size_t offset = reinterpret_cast<uintptr_t>(from) % kCacheLine;
+  for (size_t i = 0; i < offset + bytes; i += kCacheLine) __builtin_prefetch(begin - offset + i);
 }
 
 // For results larger than the cache: a plain store first reads the line that it overwrites. Both pointers are aligned

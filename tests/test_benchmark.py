@@ -21,7 +21,7 @@ from detloss.benchmark.presets import PRESETS, SSDPreset
 from detloss.benchmark.results import Results, Row, Skipped
 from detloss.benchmark.ssd_case import SSDCase
 from detloss.benchmark.ssd_inputs import make_ssd_batch
-from detloss.benchmark.steps import make_step, run
+from detloss.benchmark.steps import make_steps, run
 from detloss.benchmark.timing import summarize, time_in_turns
 
 TINY = SSDPreset("tiny", boxes=64, classes=5).case(2, "float32", from_logits=False)
@@ -164,9 +164,10 @@ def test_plot_needs_matplotlib(monkeypatch):
 @pytest.mark.parametrize("from_logits", [False, True])
 def test_fused_agrees_with_the_reference_in_every_dtype(dtype, from_logits):
     case = SSDPreset("tiny", boxes=256, classes=5).case(3, dtype, from_logits)
-    batch = case.make_batch([0, 0])
-    fused, reference = (
-        run(make_step(case.loss(name), "eager", "forward_backward", batch), batch) for name in ("fused", "reference")
+    batches = [case.make_batch([0, 0])]
+    (fused,), (reference,) = (
+        run(make_steps(case.loss(name), "eager", "forward_backward", batches), batches)
+        for name in ("fused", "reference")
     )
     agreement.check(dtype, fused, reference, dtype)
 
@@ -186,18 +187,18 @@ def test_floor_runs_in_every_dtype():
     for dtype in ("float32", "float16", "bfloat16", "float64"):
         case = SSDPreset("tiny", boxes=100, classes=5).case(2, dtype, from_logits=True)
         for touch in case.floor([case.make_batch([0, 0])], threads=2).values():
-            touch(0)
+            touch()
 
 
 def test_original_is_compiled_for_every_batch_under_xla():
     assert [mode for mode in ("eager", "graph", "xla") if TINY.compiles_every_batch("original", mode)] == ["xla"]
     batches = [TINY.make_batch([0, index]) for index in range(3)]
-    step = make_step(TINY.loss("original"), "xla", "forward", batches[0])
-    run(step, batches[0])
+    step = make_steps(TINY.loss("original"), "xla", "forward", batches[:1])
+    run(step, batches[:1])
 
     def seconds(batch):
         start = time.perf_counter()
-        run(step, batch)
+        run(step, [batch])
         return time.perf_counter() - start
 
     new = min(seconds(batch) for batch in batches[1:])
@@ -206,23 +207,32 @@ def test_original_is_compiled_for_every_batch_under_xla():
 
 
 def test_summary_is_the_median_and_the_percentiles_between_samples():
-    quantiles = summarize([0.004, 0.001, 0.003, 0.002])
+    quantiles = summarize([0.008, 0.002, 0.006, 0.004], steps=2)
     assert (quantiles.p20, quantiles.median, quantiles.p80) == pytest.approx((1.6, 2.5, 3.4))
-    assert summarize([0.001]).p20 == pytest.approx(1.0)
+    assert summarize([0.001], steps=1).p20 == pytest.approx(1.0)
 
 
-def test_turns_are_even_and_shuffled_and_rotate_the_inputs():
+def test_turns_are_even_and_shuffled():
     turns = []
 
     def recorder(name):
-        return lambda index: turns.append((name, index))
+        return lambda: turns.append(name)
 
-    seconds = time_in_turns({name: recorder(name) for name in "abc"}, repetitions=40, inputs=2, seed=1)
+    seconds = time_in_turns({name: recorder(name) for name in "abc"}, repetitions=40, seed=1)
     assert {name: len(values) for name, values in seconds.items()} == {"a": 40, "b": 40, "c": 40}
-    rounds = ["".join(name for name, _ in turns[start : start + 3]) for start in range(0, 120, 3)]
+    rounds = ["".join(turns[start : start + 3]) for start in range(0, 120, 3)]
     assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
     assert len(set(rounds)) == 6
-    assert [index for _, index in turns] == [0, 1] * 60
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+def test_a_call_steps_over_every_batch(mode):
+    batches = [TINY.make_batch([0, index]) for index in range(3)]
+    loss = TINY.loss("fused")
+    outputs = run(make_steps(loss, mode, "forward_backward", batches), batches)
+    for batch, (value, (gradient,)) in zip(batches, outputs, strict=True):
+        np.testing.assert_array_equal(value, loss(batch.labels, batch.predictions))
+        assert gradient.shape == batch.predictions[0].shape
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
@@ -265,6 +275,7 @@ def test_table_shows_rows_notes_and_missing_values():
         implementation="original",
         mode="xla",
         what="forward",
+        batches=1,
         repetitions=3,
         median_ms=1234.5,
         p20_ms=1.0,
@@ -288,6 +299,7 @@ def _header():
         "machine": {"cpu": "a CPU", "usable_cores": 1, "memory_gib": 1.0, "gpus": []},
         "versions": {"detloss": "0"},
         "build": _core.build_info(),
+        "settings": {"batches": 1},
     }
 
 

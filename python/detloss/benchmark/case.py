@@ -52,8 +52,8 @@ class Case(abc.ABC):
         """Whether new data mean a new compilation, so that only a batch seen before shows the step's speed."""
 
     @abc.abstractmethod
-    def floor(self, batches: Sequence[Batch], threads: int) -> dict[str, Callable[[int], object]]:
-        """The touch-only kernel of every pass, called with the index of a batch.
+    def floor(self, batches: Sequence[Batch], threads: int) -> dict[str, Callable[[], object]]:
+        """The touch-only kernel of every pass, over all `batches`.
 
         It moves the memory that any implementation has to move, and computes nothing: the lower bound of a pass on
         the CPU.

@@ -62,6 +62,7 @@ def _run(options: argparse.Namespace, presets: Sequence[SSDPreset]) -> None:
         passes=_chosen(options.what, PASSES),
         device=options.device,
         threads=options.threads or devices.usable_cores(),
+        batches=options.batches,
         repetitions=options.repetitions,
         seed=options.seed,
         memory=options.memory,
@@ -108,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how")
     how.add_argument("--device", choices=DEVICES, default="cpu", help="default: %(default)s")
     how.add_argument("--threads", type=_positive, help="TensorFlow's intra-op threads (default: the usable cores)")
+    how.add_argument(
+        "--batches", type=_positive, default=3, help="a timed call steps over so many batches (default: %(default)s)"
+    )
     how.add_argument("--repetitions", type=_positive, default=30, help="timed calls of each (default: %(default)s)")
     output = parser.add_argument_group("output beside the table")
     output.add_argument("--json", type=_output_file, metavar="FILE", help="write the rows, versions and machine")

@@ -23,7 +23,7 @@ import tensorflow as tf
 from detloss.benchmark import devices
 from detloss.benchmark.case import Batch
 from detloss.benchmark.memory import GRADIENT_ONLY, MemoryRequest
-from detloss.benchmark.steps import make_step, run
+from detloss.benchmark.steps import make_steps, run
 
 _WARM_UP_CALLS = 3
 _MEASURED_CALLS = 5
@@ -45,8 +45,8 @@ def _call(request: MemoryRequest, what: str, batch: Batch) -> Callable[[], objec
     if request.implementation == GRADIENT_ONLY:
         one = tf.ones([], request.case.dtype)
         return lambda: [tf.fill(tensor.shape, one) for tensor in batch.predictions]
-    step = make_step(request.case.loss(request.implementation), request.mode, what, batch)
-    return lambda: run(step, batch)
+    steps = make_steps(request.case.loss(request.implementation), request.mode, what, [batch])
+    return lambda: run(steps, [batch])
 
 
 def _resident_rise(call: Callable[[], object]) -> int:

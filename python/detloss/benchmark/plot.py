@@ -102,5 +102,5 @@ def _subtitle(results: Results) -> str:
     versions = header["versions"]
     return (
         f"{header['machine']['cpu']} · detloss {versions['detloss']} · TensorFlow {versions['tensorflow']} · "
-        f"{header['date'][:10]} · (3.0x): three times the time of the fused op in that mode"
+        f"{header['date'][:10]}\n(3.0x): three times the time of the fused op in that mode"
     )

@@ -14,9 +14,10 @@ from detloss.benchmark.results import Results, Row, describe_case
 
 PASS_TITLES = {"forward": "forward", "forward_backward": "forward + backward"}
 _FOOTNOTE = (
-    "Milliseconds. ÷ fused: median over that of the fused op in the same mode. ÷ floor: median over that of the "
-    "touch-only floor, a kernel that reads and writes the memory which any implementation must and computes nothing. "
-    "Peak: extra memory of one call; B/box: the same without the gradient, in bytes per box."
+    "Milliseconds of one step; a timed call takes one over each of {batches}. ÷ fused: median over that of the fused "
+    "op in the same mode. ÷ floor: median over that of the touch-only floor, a kernel that reads and writes the memory "
+    "which any implementation must and computes nothing. Peak: extra memory of one step; B/box: the same without the "
+    "gradient, in bytes per box."
 )
 
 
@@ -29,7 +30,9 @@ def print_results(results: Results, console: Console) -> None:
             console.print(_table(what, list(of_pass)))
     for note in _notes(results):
         console.print(note, style="yellow", highlight=False)
-    console.print(_FOOTNOTE, style="dim", highlight=False)
+    batches = results.header["settings"]["batches"]
+    footnote = _FOOTNOTE.format(batches="1 batch" if batches == 1 else f"{batches} batches")
+    console.print(footnote, style="dim", highlight=False)
 
 
 def _print_header(header: dict[str, Any], console: Console) -> None:

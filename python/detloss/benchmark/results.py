@@ -19,6 +19,7 @@ class Row:
       implementation: fused, reference or original.
       mode: eager, graph or xla.
       what: forward or forward_backward.
+      batches: steps that a timed call takes, each over a batch of its own; times are those of one step.
       repetitions: timed calls.
       median_ms: median time.
       p20_ms: 20th percentile.
@@ -26,7 +27,7 @@ class Row:
       floor_ms: median time of the touch-only kernel for the same pass, timed in turns with everything else.
       floor_p20_ms: its 20th percentile.
       floor_p80_ms: its 80th percentile.
-      first_call_ms: time of the first call, with tracing and compilation.
+      first_call_ms: time of the first call, with tracing and compilation, over all batches.
       compiles_every_batch: whether new data cost a compilation; the times are then those of a batch seen before.
       ratio_to_fused: median over the median of the fused op in the same mode and pass.
       ratio_to_floor: median over `floor_ms`.
@@ -41,6 +42,7 @@ class Row:
     implementation: str
     mode: str
     what: str
+    batches: int
     repetitions: int
     median_ms: float
     p20_ms: float

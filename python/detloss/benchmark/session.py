@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +17,9 @@ from detloss.benchmark.case import Batch, Case
 from detloss.benchmark.errors import BenchmarkError
 from detloss.benchmark.memory import GRADIENT_ONLY, MemoryRequest, peak_mib
 from detloss.benchmark.results import Results, Row, Skipped
-from detloss.benchmark.steps import Step, make_step, run
+from detloss.benchmark.steps import Steps, make_steps, run
 from detloss.benchmark.timing import Quantiles, summarize, time_in_turns
 
-_BATCHES = 3
 _WARM_UP_ROUNDS = 2
 
 
@@ -33,7 +33,8 @@ class Settings:
       passes: some of `PASSES`.
       device: one of `DEVICES`.
       threads: TensorFlow's intra-op threads.
-      repetitions: timed calls of every step.
+      batches: batches of data; a timed call takes a step over each of them.
+      repetitions: timed calls.
       seed: of the data and of the order.
       memory: whether to measure peak memory.
     """
@@ -43,6 +44,7 @@ class Settings:
     passes: tuple[str, ...]
     device: str
     threads: int
+    batches: int
     repetitions: int
     seed: int
     memory: bool
@@ -60,7 +62,7 @@ class StepKey(NamedTuple):
 
 
 class Times(NamedTuple):
-    """Times of a case: of every step and of its first call, and the floor of every pass (none on a GPU)."""
+    """Times of a case: of every step and of the first call, and the floor of every pass (none on a GPU)."""
 
     steps: dict[StepKey, Quantiles]
     first_ms: dict[StepKey, float]
@@ -116,55 +118,57 @@ def _measure_case(case: Case, implementations: Sequence[str], settings: Settings
 
 def _time_steps(case: Case, keys: Sequence[StepKey], settings: Settings, progress: Progress) -> Times:
     with tf.device(devices.name(settings.device)):
-        making = progress.add_task(f"{case.preset}: data", total=_BATCHES)
+        making = progress.add_task(f"{case.preset}: data", total=settings.batches)
         batches = []
-        for index in range(_BATCHES):
+        for index in range(settings.batches):
             batches.append(case.make_batch([settings.seed, index]))
             progress.advance(making)
-        steps = {key: make_step(case.loss(key.implementation), key.mode, key.what, batches[0]) for key in keys}
-        first_ms = _check_agreement(case, steps, batches[0], progress)
-        calls: dict[StepKey | str, Callable[[int], object]] = {}
-        for key, step in steps.items():
-            one_batch = case.compiles_every_batch(key.implementation, key.mode)
-            calls[key] = _call(step, batches[:1] if one_batch else batches)
+        batches_of = {key: _batches_of(case, key, batches) for key in keys}
+        steps = {key: make_steps(case.loss(key.implementation), key.mode, key.what, batches_of[key]) for key in keys}
+        first_ms = _check_agreement(case, steps, batches_of, batches, progress)
+        calls: dict[StepKey | str, Callable[[], object]] = {
+            key: functools.partial(run, steps[key], batches_of[key]) for key in keys
+        }
         if settings.device == "cpu":
             floors = case.floor(batches, settings.threads)
             calls |= {what: floors[what] for what in settings.passes}
         timing = progress.add_task(f"{case.preset}: time", total=len(calls) * (_WARM_UP_ROUNDS + settings.repetitions))
         for repetitions in (_WARM_UP_ROUNDS, settings.repetitions):
             seconds = time_in_turns(
-                calls,
-                repetitions=repetitions,
-                inputs=_BATCHES,
-                seed=settings.seed,
-                after_call=lambda: progress.advance(timing),
+                calls, repetitions=repetitions, seed=settings.seed, after_call=lambda: progress.advance(timing)
             )
-    quantiles = {key: summarize(values) for key, values in seconds.items()}
     return Times(
-        {key: value for key, value in quantiles.items() if isinstance(key, StepKey)},
+        {key: summarize(seconds[key], len(batches_of[key])) for key in keys},
         first_ms,
-        {key: value for key, value in quantiles.items() if isinstance(key, str)},
+        {what: summarize(seconds[what], len(batches)) for what in settings.passes if what in seconds},
     )
 
 
+def _batches_of(case: Case, key: StepKey, batches: Sequence[Batch]) -> Sequence[Batch]:
+    """What a call steps over: one batch where every batch costs a compilation."""
+    return batches[:1] if case.compiles_every_batch(key.implementation, key.mode) else batches
+
+
 def _check_agreement(
-    case: Case, steps: Mapping[StepKey, Step], batch: Batch, progress: Progress
+    case: Case,
+    steps: Mapping[StepKey, Steps],
+    batches_of: Mapping[StepKey, Sequence[Batch]],
+    batches: Sequence[Batch],
+    progress: Progress,
 ) -> dict[StepKey, float]:
-    """Compares every step's first result with the reference; returns the times of these first calls in ms."""
+    """Compares what every first call gives with the reference; returns the times of these calls in ms."""
     checking = progress.add_task(f"{case.preset}: agreement", total=len(steps))
-    expected = run(make_step(case.loss("reference"), "graph", "forward_backward", batch), batch)
+    expected = run(make_steps(case.loss("reference"), "graph", "forward_backward", batches), batches)
     first_ms = {}
-    for key, step in steps.items():
+    for key in steps:
         start = time.perf_counter()
-        output = run(step, batch)
+        outputs = run(steps[key], batches_of[key])
         first_ms[key] = (time.perf_counter() - start) * 1e3
-        agreement.check(f"{case.preset}, {key}", output, expected, case.dtype)
+        for output, wanted in zip(outputs, expected, strict=False):
+            agreement.check(f"{case.preset}, {key}", output, wanted, case.dtype)
+        del outputs  # gradients of the next step may need the memory
         progress.advance(checking)
     return first_ms
-
-
-def _call(step: Step, batches: Sequence[Batch]) -> Callable[[int], object]:
-    return lambda index: run(step, batches[index % len(batches)])
 
 
 def _peaks(case: Case, implementations: Sequence[str], settings: Settings, progress: Progress) -> dict[StepKey, float]:
@@ -190,6 +194,7 @@ def _row(
 ) -> Row:
     step, floor = times.steps[key], times.floors.get(key.what)
     fused = times.steps.get(key._replace(implementation="fused"))
+    recompiles = case.compiles_every_batch(key.implementation, key.mode)
     peak = peaks.get(key)
     gradient = peaks.get(StepKey(key.what, "eager", GRADIENT_ONLY)) if key.what == "forward_backward" else 0.0
     return Row(
@@ -199,12 +204,13 @@ def _row(
         implementation=key.implementation,
         mode=key.mode,
         what=key.what,
+        batches=1 if recompiles else settings.batches,
         repetitions=settings.repetitions,
         median_ms=step.median,
         p20_ms=step.p20,
         p80_ms=step.p80,
         first_call_ms=times.first_ms[key],
-        compiles_every_batch=case.compiles_every_batch(key.implementation, key.mode),
+        compiles_every_batch=recompiles,
         floor_ms=floor.median if floor else None,
         floor_p20_ms=floor.p20 if floor else None,
         floor_p80_ms=floor.p80 if floor else None,

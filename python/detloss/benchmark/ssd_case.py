@@ -60,20 +60,19 @@ class SSDCase(Case):
         """XLA has to know k of the original's `top_k`, which depends on the labels: it makes constants of them."""
         return implementation == "original" and mode == "xla"
 
-    def floor(self, batches: Sequence[Batch], threads: int) -> dict[str, Callable[[int], object]]:
+    def floor(self, batches: Sequence[Batch], threads: int) -> dict[str, Callable[[], object]]:
         """Touches the rows in place and writes one gradient over and over, as TensorFlow's allocator hands it out."""
         rows = [(self._rows(batch.labels[0]), self._rows(batch.predictions[0])) for batch in batches]
         gradient = _aligned_zeros(rows[0][1].shape, rows[0][1].dtype)
 
-        def touch(index: int, *, backward: bool) -> None:
-            labels, predictions = rows[index]
-            _core.touch_ssd_loss(labels, predictions, gradient, self.classes, self.from_logits, backward, threads)
+        def touch(*directions: bool) -> None:
+            for labels, predictions in rows:
+                for backward in directions:
+                    _core.touch_ssd_loss(
+                        labels, predictions, gradient, self.classes, self.from_logits, backward, threads
+                    )
 
-        def forward_backward(index: int) -> None:
-            touch(index, backward=False)
-            touch(index, backward=True)
-
-        return {"forward": lambda index: touch(index, backward=False), "forward_backward": forward_backward}
+        return {"forward": lambda: touch(False), "forward_backward": lambda: touch(False, True)}
 
     @property
     def cells(self) -> int:

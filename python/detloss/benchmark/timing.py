@@ -22,26 +22,24 @@ class Quantiles:
     p80: float
 
 
-def summarize(seconds: Sequence[float]) -> Quantiles:
-    """Median, 20th and 80th percentile, linear between samples."""
-    p20, median, p80 = (float(value) for value in np.percentile(np.asarray(seconds) * 1e3, [20, 50, 80]))
+def summarize(seconds: Sequence[float], steps: int) -> Quantiles:
+    """Median, 20th and 80th percentile of one of the `steps` of every call, linear between samples."""
+    p20, median, p80 = (float(value) for value in np.percentile(np.asarray(seconds) / steps * 1e3, [20, 50, 80]))
     return Quantiles(median=median, p20=p20, p80=p80)
 
 
 def time_in_turns(
-    calls: Mapping[Key, Callable[[int], object]],
+    calls: Mapping[Key, Callable[[], object]],
     *,
     repetitions: int,
-    inputs: int,
     seed: int,
     after_call: Callable[[], None] = lambda: None,
 ) -> dict[Key, list[float]]:
     """Seconds of every call, once per round in an order that is drawn anew for every round.
 
     Args:
-      calls: what to time; each is called with the index of an input.
+      calls: what to time.
       repetitions: rounds.
-      inputs: number of inputs to rotate through: with two or more, no call finds its data in the cache of the last one.
       seed: of the order.
       after_call: called between two timed calls.
     """
@@ -53,9 +51,9 @@ def time_in_turns(
     gc.disable()
     try:
         order = np.concatenate([rng.permutation(len(keys)) for _ in range(repetitions)])
-        for turn, position in enumerate(order):
+        for position in order:
             key = keys[position]
-            seconds[key].append(_seconds(calls[key], turn % inputs))
+            seconds[key].append(_seconds(calls[key]))
             after_call()
     finally:
         if collecting:
@@ -63,9 +61,9 @@ def time_in_turns(
     return seconds
 
 
-def _seconds(call: Callable[[int], object], index: int) -> float:
+def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
-    result = call(index)
+    result = call()
     elapsed = time.perf_counter() - start
     # The next call must find this result's memory free, and nobody's time includes freeing it.
     del result
