@@ -26,9 +26,11 @@ $(VENV)/wheel: $(VENV)/installed $(SOURCES)
 
 wheel: $(VENV)/wheel
 
-# Trains a small SSD on real images with the reference loss and with the fused one; pictures in demo-output/.
+# Trains a small SSD and a small YOLOv3 on real images, each with the reference loss and with the fused one; pictures in
+# demo-output/.
 demo: $(VENV)/wheel
-	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python examples/train_ssd_digits.py --output demo-output
+	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python examples/train_ssd_digits.py --output demo-output/ssd
+	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python examples/train_yolov3_digits.py --output demo-output/yolov3
 
 test: lint cc-test $(VENV)/wheel
 	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest tests $(PYTEST_ARGS)

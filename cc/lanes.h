@@ -84,6 +84,12 @@ DETLOSS_SHARED Vector<L> LoadVector(const L* from) {
   return *reinterpret_cast<const Unaligned*>(from);
 }
 
+template <class L>
+DETLOSS_SHARED void StoreVector(Vector<L> vector, L* to) {
+  typedef L Unaligned __attribute__((vector_size(kVectorBytes), aligned(alignof(L)), may_alias));
+  *reinterpret_cast<Unaligned*>(to) = vector;
+}
+
 template <class T>
 DETLOSS_SHARED Lanes<Compute<T>> LoadLanes(const T* from) {
   if constexpr (std::is_same_v<T, Compute<T>>) {

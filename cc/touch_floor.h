@@ -19,8 +19,8 @@ struct TouchedRows {
 // Reads both tensors, and returns something that depends on every byte read.
 uint32_t TouchForward(const TouchedRows& labels, const TouchedRows& predictions, int64_t rows, Executor& executor);
 
-// Writes a dense gradient past the cache: zeros, but for one element in every `nonzero_every` groups of 32 rows. The
-// gradient is aligned to a cache line.
+// Writes a dense gradient past the cache: zeros, but for one element in every so many rows; no zeros at all if
+// `nonzero_every` is 0. The gradient is aligned to a cache line.
 void TouchBackward(void* gradient, int64_t row_bytes, int64_t rows, int64_t nonzero_every, Executor& executor);
 
 }  // namespace detloss

@@ -30,15 +30,22 @@ uint32_t Read(const TouchedRows& rows, int64_t begin, int64_t end) {
   return any[0];
 }
 
+DETLOSS_SHARED void WriteRows(char* rows, int64_t row_bytes, int64_t begin, int64_t end, int64_t nonzero_every) {
+  memset(rows, nonzero_every == 0 ? 1 : 0, (end - begin) * row_bytes);
+  if (nonzero_every == 0) return;
+  for (int64_t row = (begin + nonzero_every - 1) / nonzero_every * nonzero_every; row < end; row += nonzero_every) {
+    rows[(row - begin) * row_bytes] = 1;
+  }
+}
+
 void Write(char* gradient, int64_t row_bytes, int64_t begin, int64_t end, int64_t nonzero_every, char* buffer) {
   const int64_t group_bytes = kTouchedGroup * row_bytes;
   int64_t row = begin;
   for (; row + kTouchedGroup <= end; row += kTouchedGroup) {
-    memset(buffer, 0, group_bytes);
-    if (row / kTouchedGroup % nonzero_every == 0) buffer[row_bytes] = 1;
+    WriteRows(buffer, row_bytes, row, row + kTouchedGroup, nonzero_every);
     StreamLines(buffer, group_bytes, gradient + row * row_bytes);
   }
-  memset(gradient + row * row_bytes, 0, (end - row) * row_bytes);
+  WriteRows(gradient + row * row_bytes, row_bytes, row, end, nonzero_every);
   FinishStreaming();
 }
 

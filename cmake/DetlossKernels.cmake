@@ -8,7 +8,9 @@ function(detloss_add_kernels target)
     ${_cc}/ssd_layout.cc
     ${_cc}/ssd_loss.cc
     ${_cc}/thread_pool.cc
-    ${_cc}/touch_floor.cc)
+    ${_cc}/touch_floor.cc
+    ${_cc}/yolo_ignore_mask.cc
+    ${_cc}/yolov3_loss.cc)
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target} PUBLIC Threads::Threads)
 
@@ -27,7 +29,9 @@ function(detloss_add_kernels target)
     add_library(${target}_${tier} OBJECT
       ${_cc}/hard_negative_mining_kernels.cc
       ${_cc}/ssd_loss_kernels.cc
-      ${_cc}/touch_floor_kernels.cc)
+      ${_cc}/touch_floor_kernels.cc
+      ${_cc}/yolo_ignore_mask_kernels.cc
+      ${_cc}/yolov3_loss_kernels.cc)
     target_include_directories(${target}_${tier} PRIVATE ${PROJECT_SOURCE_DIR})
     target_compile_definitions(${target}_${tier} PRIVATE DETLOSS_TIER=${tier})
     target_compile_options(${target}_${tier} PRIVATE ${_options} -O3 -march=${_march_${tier}})

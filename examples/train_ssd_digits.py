@@ -1,42 +1,30 @@
 """Trains a small SSD on handwritten digits with the reference loss and with the fused loss, and compares the two runs.
 
-    python examples/train_ssd_digits.py --output demo-output
+    python examples/train_ssd_digits.py --output demo-output/ssd
 
-Both start from the same weights and see the same batches, so that only the rounding inside the loss differs. Writes
-`loss_curves.png`, `detections.png` and `report.json`; exits with status 1 if the fused run finds too few digits.
+Writes `loss_curves.png`, `detections.png` and `report.json`; exits with status 1 if the fused run finds too few digits.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import itertools
-import json
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 import detloss
 from detloss.compat.ssd_keras import SSDLoss
-from ssd_digits import pictures
-from ssd_digits.boxes import BoxDecoder, Detections
-from ssd_digits.digits import Canvas, canvases, load_digit_images
-from ssd_digits.mean_average_precision import mean_average_precision
-from ssd_digits.step_timing import StepTime, time_steps
-from ssd_digits.training import Recipe, TrainedDetector, batches, train
+from digits.boxes import Detections
+from digits.canvases import CLASS_NAMES, IMAGE_SIZE, Canvas
+from digits.comparison import argument_parser, compare
+from digits.detector import images_of
+from digits.ssd_boxes import BoxEncoder, decode, prior_boxes
+from digits.ssd_model import ANCHOR_GRIDS, build_detector
 
-_LAST_STEPS = 10
-_SHOWN_SCORE = 0.5
-_SHOWN_CANVASES = 8
+NUM_CLASSES = 1 + len(CLASS_NAMES)  # with the background
 
 
 def reference_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
@@ -51,155 +39,37 @@ LOSSES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished run and what is reported about it."""
+class SSD:
+    """A single-shot detector with three heads, labelled and compiled as in ssd_keras."""
 
-    detector: TrainedDetector
-    detections: list[Detections]
-    mean_average_precision: float
-    time: StepTime
+    def __init__(self) -> None:
+        self._encode = BoxEncoder(prior_boxes(ANCHOR_GRIDS), NUM_CLASSES)
 
-    def as_json(self) -> dict[str, Any]:
-        """The numbers of the report."""
-        return {
-            "mean_average_precision_at_iou_0.5": self.mean_average_precision,
-            "training_seconds": self.detector.seconds,
-            "step_ms_median": self.time.step_ms,
-            "loss_forward_backward_ms_median": self.time.loss_ms,
-            "loss_share_of_step": self.time.share,
-            "losses": self.detector.losses.tolist(),
-        }
+    def build(self) -> keras.Model:
+        """A new model from images to `y_pred`."""
+        return build_detector(NUM_CLASSES, IMAGE_SIZE)
+
+    def compile(self, model: keras.Model, loss: Any, optimizer: keras.optimizers.Optimizer) -> keras.Model:
+        """`model`, compiled with `loss`."""
+        model.compile(optimizer=optimizer, loss=loss)
+        return model
+
+    def batch(self, canvases: Sequence[Canvas]) -> tuple[np.ndarray, np.ndarray]:
+        """Images and `y_true`."""
+        return images_of(canvases), np.stack([self._encode(canvas.boxes, canvas.labels) for canvas in canvases])
+
+    def loss_value(self, loss: Any, x: tf.Tensor, y: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
+        """The mean over the images, as Keras takes it."""
+        return tf.reduce_mean(loss(y, predictions))
+
+    def decode(self, predictions: np.ndarray) -> list[Detections]:
+        """The boxes that `y_pred` stands for."""
+        return decode(predictions)
 
 
 def main() -> int:
     """Trains, compares, reports. Returns the exit status."""
-    options = parse_arguments()
-    recipe = Recipe(options.epochs, options.steps_per_epoch, options.batch_size, options.learning_rate, options.seed)
-    console = Console()
-    # A sum that changes its order from run to run would hide what the losses' rounding does.
-    tf.config.experimental.enable_op_determinism()
-    train_digits, test_digits = load_digit_images(seed=options.seed)
-    # Another seed than the training's, or the first canvases would share their backgrounds and places.
-    held_out = list(itertools.islice(canvases(test_digits, options.seed + 1), options.held_out))
-    console.print(
-        f"Canvases from {len(train_digits.images)} digit images; evaluation on {len(held_out)} canvases "
-        f"from {len(test_digits.images)} other ones."
-    )
-
-    with progress_bar(console) as progress:
-        detectors = {name: train(loss, train_digits, recipe, progress, f"{name} loss") for name, loss in LOSSES.items()}
-    found = {name: detect(detector.model, held_out) for name, detector in detectors.items()}
-    images, targets = map(tf.constant, next(batches(train_digits, recipe.batch_size, recipe.seed)))
-    times = time_steps({name: detector.model for name, detector in detectors.items()}, images, targets)
-    runs = {
-        name: Run(detectors[name], found[name], mean_average_precision(found[name], held_out), times[name])
-        for name in LOSSES
-    }
-
-    options.output.mkdir(parents=True, exist_ok=True)
-    write_pictures(options.output, runs, held_out)
-    write_report(options.output / "report.json", runs, options)
-    print_summary(console, runs, held_out)
-    console.print(f"Pictures and report: {options.output}")
-
-    reached = runs["fused"].mean_average_precision
-    if reached < options.require_map:
-        print(f"mAP@0.5 of the fused run: expected at least {options.require_map}, got {reached:.3f}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line's options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder to write to")
-    parser.add_argument("--epochs", type=int, default=10, help="epochs of each run")
-    parser.add_argument("--steps-per-epoch", type=int, default=40, help="batches per epoch")
-    parser.add_argument("--batch-size", type=int, default=32, help="canvases per batch")
-    parser.add_argument("--learning-rate", type=float, default=3e-3, help="Adam's learning rate at the start")
-    parser.add_argument("--held-out", type=int, default=300, help="canvases to evaluate on")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the canvases")
-    parser.add_argument("--require-map", type=float, default=0.7, help="least mAP@0.5 of the fused run")
-    return parser.parse_args(arguments)
-
-
-def progress_bar(console: Console) -> Progress:
-    """A bar with the loss of the last batch."""
-    return Progress(
-        TextColumn("{task.description:>14}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:6.3f}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        refresh_per_second=4,
-    )
-
-
-def detect(model: keras.Model, held_out: Sequence[Canvas]) -> list[Detections]:
-    """Runs the model on `held_out` and decodes its predictions."""
-    return BoxDecoder()(model.predict(np.stack([canvas.image for canvas in held_out]), verbose=0))
-
-
-def loss_differences(runs: dict[str, Run]) -> np.ndarray:
-    """How far apart the two runs' losses are at every step."""
-    return np.abs(runs["reference"].detector.losses - runs["fused"].detector.losses)
-
-
-def write_pictures(folder: Path, runs: dict[str, Run], held_out: Sequence[Canvas]) -> None:
-    """Writes the loss curves of both runs and the first held-out canvases with what the fused run found."""
-    curves = {name: run.detector.losses for name, run in runs.items()}
-    pictures.save_loss_curves(folder / "loss_curves.png", **curves)
-    fused = runs["fused"]
-    pictures.save_detections(
-        folder / "detections.png",
-        held_out[:_SHOWN_CANVASES],
-        [found.above(_SHOWN_SCORE) for found in fused.detections[:_SHOWN_CANVASES]],
-        f"Trained with the fused loss: mAP@0.5 {fused.mean_average_precision:.3f} on {len(held_out)} held-out canvases",
-    )
-
-
-def write_report(path: Path, runs: dict[str, Run], options: argparse.Namespace) -> None:
-    """Writes all numbers, with versions and options, as JSON."""
-    report = {
-        "versions": {"detloss": detloss.__version__, "tensorflow": tf.__version__, "keras": keras.__version__},
-        "cpu_count": os.cpu_count(),
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
-        "largest_loss_difference": float(loss_differences(runs).max()),
-        "runs": {name: run.as_json() for name, run in runs.items()},
-    }
-    path.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def print_summary(console: Console, runs: dict[str, Run], held_out: Sequence[Canvas]) -> None:
-    """Prints the comparison as a table."""
-    table = Table(title="The same detector, trained with two implementations of one loss", title_justify="left")
-    table.add_column()
-    for name in runs:
-        table.add_column(f"{name} loss", justify="right")
-    for label, text in (
-        ("training, with drawing the canvases", lambda run: f"{run.detector.seconds:.1f} s"),
-        ("training step, median", lambda run: f"{run.time.step_ms:.1f} ms"),
-        ("loss alone, forward and backward, median", lambda run: f"{run.time.loss_ms:.2f} ms"),
-        ("loss's share of the step", lambda run: f"{run.time.share:.1%}"),
-        (f"mean loss of the last {_LAST_STEPS} steps", lambda run: f"{run.detector.losses[-_LAST_STEPS:].mean():.4f}"),
-        (f"mAP@0.5 on {len(held_out)} held-out canvases", lambda run: f"{run.mean_average_precision:.3f}"),
-    ):
-        table.add_row(label, *(text(run) for run in runs.values()))
-    console.print(table)
-
-    differences = loss_differences(runs)
-    worst = int(differences.argmax())
-    loss = runs["reference"].detector.losses[worst]
-    console.print(
-        f"Largest difference between the loss curves: {differences[worst]:.2g} at step {worst + 1}, where the loss is "
-        f"{loss:.2f}. At the first step, from equal weights, it is {differences[0]:.2g}: the losses differ by "
-        "rounding, and training amplifies that."
-    )
+    return compare(SSD(), LOSSES, argument_parser(__doc__.splitlines()[0]).parse_args())
 
 
 if __name__ == "__main__":

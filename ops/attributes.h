@@ -7,6 +7,7 @@
 
 #include "cc/hard_negative_mining.h"
 #include "cc/ssd_loss.h"
+#include "cc/yolov3_loss.h"
 #include "tensorflow/core/platform/errors.h"
 
 namespace detloss {
@@ -65,6 +66,68 @@ absl::Status ReadSsdLossOptions(Context* context, SsdLossOptions* options) {
   TF_RETURN_IF_ERROR(context->GetAttr("rank_by", &rank_by));
   TF_RETURN_IF_ERROR(context->GetAttr("invalid_targets", &invalid_targets));
   options->rank_by = ParseRankBy(rank_by);
+  options->invalid_is_error = invalid_targets == "error";
+  return absl::OkStatus();
+}
+
+// What names the box loss: an overlap, or how coordinates are compared.
+inline void ParseBoxLoss(const std::string& name, YoloCellOptions* options) {
+  options->box_loss = name == "classic" ? BoxLoss::kClassic : name == "squared" ? BoxLoss::kSquared : BoxLoss::kOverlap;
+  options->overlap = name == "giou"   ? Overlap::kGiou
+                     : name == "diou" ? Overlap::kDiou
+                     : name == "ciou" ? Overlap::kCiou
+                     : name == "siou" ? Overlap::kSiou
+                                      : Overlap::kIou;
+}
+
+inline ClassLoss ParseClassLoss(const std::string& name) {
+  return name == "sigmoid"              ? ClassLoss::kSigmoid
+         : name == "softmax"            ? ClassLoss::kSoftmax
+         : name == "normalized_sigmoid" ? ClassLoss::kNormalizedSigmoid
+                                        : ClassLoss::kNone;
+}
+
+template <class Context>
+absl::Status ReadIgnoreOptions(Context* context, IgnoreOptions* options) {
+  std::string comparator;
+  TF_RETURN_IF_ERROR(context->GetAttr("ignore_thresh", &options->thresh));
+  TF_RETURN_IF_ERROR(context->GetAttr("comparator", &comparator));
+  options->above = comparator == "<=";
+  return absl::OkStatus();
+}
+
+// What forward and backward both need.
+template <class Context>
+absl::Status ReadYoloV3LossGradOptions(Context* context, YoloV3LossOptions* options) {
+  std::string box_loss, class_loss, target_format;
+  TF_RETURN_IF_ERROR(context->GetAttr("anchors", &options->anchors));
+  TF_RETURN_IF_ERROR(context->GetAttr("strides", &options->strides));
+  TF_RETURN_IF_ERROR(context->GetAttr("grid_sense", &options->grid_sense));
+  TF_RETURN_IF_ERROR(context->GetAttr("class_weights", &options->class_weights));
+  TF_RETURN_IF_ERROR(context->GetAttr("box_loss", &box_loss));
+  TF_RETURN_IF_ERROR(context->GetAttr("class_loss", &class_loss));
+  TF_RETURN_IF_ERROR(context->GetAttr("target_format", &target_format));
+  TF_RETURN_IF_ERROR(context->GetAttr("class_focal", &options->cell.class_focal));
+  TF_RETURN_IF_ERROR(context->GetAttr("label_smoothing", &options->cell.label_smoothing));
+  TF_RETURN_IF_ERROR(context->GetAttr("box_weight", &options->cell.box_weight));
+  TF_RETURN_IF_ERROR(context->GetAttr("class_weight", &options->cell.class_weight));
+  ParseBoxLoss(box_loss, &options->cell);
+  options->cell.class_loss = ParseClassLoss(class_loss);
+  options->cell.corner_targets = target_format == "corner";
+  return absl::OkStatus();
+}
+
+template <class Context>
+absl::Status ReadYoloV3LossOptions(Context* context, YoloV3LossOptions* options) {
+  std::string ignore_scope, invalid_targets;
+  TF_RETURN_IF_ERROR(ReadYoloV3LossGradOptions(context, options));
+  TF_RETURN_IF_ERROR(ReadIgnoreOptions(context, &options->ignore));
+  TF_RETURN_IF_ERROR(context->GetAttr("ignore_scope", &ignore_scope));
+  TF_RETURN_IF_ERROR(context->GetAttr("objectness_focal", &options->cell.objectness_focal));
+  TF_RETURN_IF_ERROR(context->GetAttr("object_weight", &options->cell.object_weight));
+  TF_RETURN_IF_ERROR(context->GetAttr("no_object_weight", &options->cell.no_object_weight));
+  TF_RETURN_IF_ERROR(context->GetAttr("invalid_targets", &invalid_targets));
+  options->ignore_scope = ignore_scope == "image" ? IgnoreScope::kImage : IgnoreScope::kScale;
   options->invalid_is_error = invalid_targets == "error";
   return absl::OkStatus();
 }

@@ -35,6 +35,17 @@ class FfiAttributeWriter {
   static std::string Text(int64_t value) { return absl::StrFormat("%d : i64", value); }
   static std::string Text(bool value) { return value ? "true" : "false"; }
   static std::string Text(const std::string& value) { return absl::StrCat("\"", value, "\""); }
+  static std::string Text(const std::vector<float>& values) {
+    return ArrayText("f32", values, [](std::string* out, float value) { absl::StrAppendFormat(out, "%.9e", value); });
+  }
+  static std::string Text(const std::vector<int64_t>& values) {
+    return ArrayText("i64", values, [](std::string* out, int64_t value) { absl::StrAppend(out, value); });
+  }
+  template <class T, class Format>
+  static std::string ArrayText(const char* type, const std::vector<T>& values, const Format& format) {
+    if (values.empty()) return absl::StrCat("array<", type, ">");
+    return absl::StrCat("array<", type, ": ", absl::StrJoin(values, ", ", format), ">");
+  }
 
   tensorflow::OpKernelConstruction* const context_;
   std::vector<std::string> attributes_;
@@ -50,6 +61,13 @@ class FfiAttributeReader {
     return Read<T>(name, value);
   }
   absl::Status GetAttr(const char* name, std::string* value) const { return Read<std::string_view>(name, value); }
+  template <class T>
+  absl::Status GetAttr(const char* name, std::vector<T>* values) const {
+    const auto stored = attributes_.get<xla::ffi::Span<const T>>(name);
+    if (!stored.has_value()) return absl::InternalError(stored.error().message());
+    values->assign(stored->begin(), stored->end());
+    return absl::OkStatus();
+  }
 
  private:
   template <class Stored, class T>

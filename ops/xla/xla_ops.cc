@@ -5,10 +5,14 @@
 
 #include "cc/hard_negative_mining.h"
 #include "cc/ssd_loss.h"
+#include "cc/yolo_ignore_mask.h"
+#include "cc/yolov3_loss.h"
 #include "ops/attributes.h"
 #include "ops/ssd_loss_shapes.h"
 #include "ops/xla/ffi_attributes.h"
 #include "ops/xla/xla_executor.h"
+#include "ops/yolo_ignore_mask_shapes.h"
+#include "ops/yolov3_loss_shapes.h"
 #include "tensorflow/compiler/tf2xla/shape_util.h"
 #include "tensorflow/compiler/tf2xla/type_util.h"
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
@@ -65,6 +69,21 @@ const T* Data(ffi::AnyBuffer buffer) {
 template <class T>
 T* MutableData(ffi::Result<ffi::AnyBuffer> buffer) {
   return static_cast<T*>(buffer->untyped_data());
+}
+
+// Arguments or results whose number depends on the scales. The lowerings below put them where the handlers look.
+template <class T>
+std::vector<const T*> DataOf(const ffi::RemainingArgs& arguments, size_t first, size_t count) {
+  std::vector<const T*> data;
+  for (size_t i = first; i < first + count; ++i) data.push_back(Data<T>(*arguments.get<ffi::AnyBuffer>(i)));
+  return data;
+}
+
+template <class T>
+std::vector<T*> MutableDataOf(const ffi::RemainingRets& results, size_t first, size_t count) {
+  std::vector<T*> data;
+  for (size_t i = first; i < first + count; ++i) data.push_back(MutableData<T>(*results.get<ffi::AnyBuffer>(i)));
+  return data;
 }
 
 ffi::Error ToFfi(const absl::Status& status) {
@@ -314,6 +333,240 @@ XLA_FFI_DEFINE_HANDLER(kHardNegativeMining, HardNegativeMiningHandler,
                            .Ret<ffi::AnyBuffer>());
 XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_hard_negative_mining", "Host", kHardNegativeMining);
 DETLOSS_REGISTER_XLA_OP("Detloss>HardNegativeMining", HardNegativeMiningXlaOp);
+
+// ---- YoloV3Loss ----
+
+absl::Status CopyYoloV3LossGradAttributes(FfiAttributeWriter* writer) {
+  TF_RETURN_IF_ERROR(writer->Copy<std::vector<float>>("anchors"));
+  TF_RETURN_IF_ERROR(writer->Copy<std::vector<int64_t>>("strides"));
+  TF_RETURN_IF_ERROR(writer->Copy<std::vector<float>>("grid_sense"));
+  TF_RETURN_IF_ERROR(writer->Copy<std::vector<float>>("class_weights"));
+  TF_RETURN_IF_ERROR(writer->Copy<std::string>("box_loss"));
+  TF_RETURN_IF_ERROR(writer->Copy<std::string>("class_loss"));
+  TF_RETURN_IF_ERROR(writer->Copy<std::string>("target_format"));
+  TF_RETURN_IF_ERROR(writer->Copy<bool>("class_focal"));
+  TF_RETURN_IF_ERROR(writer->Copy<float>("label_smoothing"));
+  TF_RETURN_IF_ERROR(writer->Copy<float>("box_weight"));
+  return writer->Copy<float>("class_weight");
+}
+
+absl::Status CopyIgnoreAttributes(FfiAttributeWriter* writer) {
+  TF_RETURN_IF_ERROR(writer->Copy<float>("ignore_thresh"));
+  return writer->Copy<std::string>("comparator");
+}
+
+absl::Status CopyYoloV3LossAttributes(FfiAttributeWriter* writer) {
+  TF_RETURN_IF_ERROR(CopyYoloV3LossGradAttributes(writer));
+  TF_RETURN_IF_ERROR(CopyIgnoreAttributes(writer));
+  TF_RETURN_IF_ERROR(writer->Copy<std::string>("ignore_scope"));
+  TF_RETURN_IF_ERROR(writer->Copy<bool>("objectness_focal"));
+  TF_RETURN_IF_ERROR(writer->Copy<float>("object_weight"));
+  TF_RETURN_IF_ERROR(writer->Copy<float>("no_object_weight"));
+  return writer->Copy<std::string>("invalid_targets");
+}
+
+std::vector<TensorShape> Slice(const std::vector<TensorShape>& shapes, size_t first, size_t count) {
+  return {shapes.begin() + first, shapes.begin() + first + count};
+}
+
+std::vector<TensorShape> ShapesOf(const ffi::RemainingArgs& arguments, size_t first, size_t count) {
+  std::vector<TensorShape> shapes;
+  for (size_t i = first; i < first + count; ++i) {
+    const auto dimensions = arguments.get<ffi::AnyBuffer>(i)->dimensions();
+    shapes.push_back(TensorShape(std::vector<int64_t>(dimensions.begin(), dimensions.end())));
+  }
+  return shapes;
+}
+
+class YoloV3LossXlaOp final : public XlaOpKernel {
+ public:
+  explicit YoloV3LossXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
+    FfiAttributeWriter writer(context);
+    OP_REQUIRES_OK(context, ReadYoloV3LossOptions(context, &options_));
+    OP_REQUIRES_OK(context, CopyYoloV3LossAttributes(&writer));
+    attributes_ = writer.text();
+  }
+
+  void Compile(XlaOpKernelContext* context) override {
+    std::vector<TensorShape> inputs;
+    YoloV3Shape shape;
+    OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
+    const size_t scales = inputs.size() / 2;
+    OP_REQUIRES_OK(context, CheckYoloShapes(Slice(inputs, 0, scales), Slice(inputs, scales, scales), options_, &shape));
+    const xla::PrimitiveType label_dtype = context->input_xla_type(0);
+    std::vector<xla::Shape> results(7, xla::ShapeUtil::MakeShape(label_dtype, {shape.images}));
+    results.push_back(xla::ShapeUtil::MakeShape(xla::S32, {shape.images}));
+    for (const xla::PrimitiveType dtype : {label_dtype, xla::U8}) {
+      for (size_t i = 0; i < scales; ++i) {
+        results.push_back(xla::ShapeUtil::MakeShape(dtype, {shape.images, shape.Rows(i)}));
+      }
+    }
+    const size_t workspace_bytes =
+        WithElementType(context->input_xla_type(static_cast<int>(scales)),
+                        [&](auto element) { return YoloV3LossWorkspaceBytes<decltype(element)>(shape); });
+    LowerToCall(context, "detloss_yolov3_loss", std::move(results), workspace_bytes, attributes_);
+  }
+
+ private:
+  YoloV3LossOptions options_;
+  std::string attributes_;
+};
+
+// Arguments: y_true and y_pred of every scale. Results: eight per image, objectness_gradient and selection of every
+// scale, the workspace.
+ffi::Error YoloV3LossHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::RemainingArgs arguments,
+                             ffi::RemainingRets results) {
+  YoloV3LossOptions options;
+  FfiAttributeReader reader(attributes);
+  if (absl::Status status = ReadYoloV3LossOptions(&reader, &options); !status.ok()) return ToFfi(status);
+  const size_t scales = arguments.size() / 2;
+  YoloV3Shape shape;
+  const absl::Status checked =
+      CheckYoloShapes(ShapesOf(arguments, 0, scales), ShapesOf(arguments, scales, scales), options, &shape);
+  if (!checked.ok()) return ToFfi(checked);
+  XlaExecutor executor(pool);
+  return WithElementType(ElementType(*arguments.get<ffi::AnyBuffer>(scales)), [&](auto element) {
+    using T = decltype(element);
+    using L = Compute<T>;
+    const std::vector<L*> per_image = MutableDataOf<L>(results, 0, 7);
+    const YoloV3LossOutputs<L> outputs = {per_image[0],
+                                          per_image[1],
+                                          per_image[2],
+                                          per_image[3],
+                                          per_image[4],
+                                          per_image[5],
+                                          per_image[6],
+                                          MutableDataOf<int32_t>(results, 7, 1)[0],
+                                          MutableDataOf<L>(results, 8, scales),
+                                          MutableDataOf<uint8_t>(results, 8 + scales, scales)};
+    void* const workspace = MutableDataOf<char>(results, 8 + 2 * scales, 1)[0];
+    return ToFfi(ToAbsl(YoloV3LossForward<T>(options, shape, DataOf<L>(arguments, 0, scales),
+                                             DataOf<T>(arguments, scales, scales), outputs, workspace, executor)));
+  });
+}
+
+class YoloV3LossGradXlaOp final : public XlaOpKernel {
+ public:
+  explicit YoloV3LossGradXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
+    FfiAttributeWriter writer(context);
+    OP_REQUIRES_OK(context, ReadYoloV3LossGradOptions(context, &options_));
+    OP_REQUIRES_OK(context, CopyYoloV3LossGradAttributes(&writer));
+    attributes_ = writer.text();
+  }
+
+  void Compile(XlaOpKernelContext* context) override {
+    std::vector<TensorShape> inputs;
+    YoloV3Shape shape;
+    OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
+    const size_t scales = inputs.size() / 4;
+    OP_REQUIRES_OK(context,
+                   CheckYoloShapes(Slice(inputs, 1, scales), Slice(inputs, 1 + scales, scales), options_, &shape));
+    OP_REQUIRES_OK(context, CheckYoloGradShapes(inputs[0], Slice(inputs, 1 + 2 * scales, scales),
+                                                Slice(inputs, 1 + 3 * scales, scales), shape));
+    const int first_pred = static_cast<int>(1 + scales);
+    std::vector<xla::Shape> results;
+    for (size_t i = 0; i < scales; ++i) {
+      const auto sizes = inputs[first_pred + i].dim_sizes();
+      results.push_back(xla::ShapeUtil::MakeShape(context->input_xla_type(first_pred),
+                                                  std::vector<int64_t>(sizes.begin(), sizes.end())));
+    }
+    LowerToCall(context, "detloss_yolov3_loss_grad", std::move(results), /*workspace_bytes=*/0, attributes_);
+  }
+
+ private:
+  YoloV3LossOptions options_;
+  std::string attributes_;
+};
+
+// Arguments: the loss' gradient, then y_true, y_pred, objectness_gradient and selection of every scale. Results: the
+// gradient of every scale, and an empty workspace.
+ffi::Error YoloV3LossGradHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer loss_gradient,
+                                 ffi::RemainingArgs arguments, ffi::RemainingRets results) {
+  YoloV3LossOptions options;
+  FfiAttributeReader reader(attributes);
+  if (absl::Status status = ReadYoloV3LossGradOptions(&reader, &options); !status.ok()) return ToFfi(status);
+  const size_t scales = arguments.size() / 4;
+  YoloV3Shape shape;
+  const absl::Status checked =
+      CheckYoloShapes(ShapesOf(arguments, 0, scales), ShapesOf(arguments, scales, scales), options, &shape);
+  if (!checked.ok()) return ToFfi(checked);
+  XlaExecutor executor(pool);
+  return WithElementType(ElementType(*arguments.get<ffi::AnyBuffer>(scales)), [&](auto element) {
+    using T = decltype(element);
+    using L = Compute<T>;
+    const YoloV3LossResiduals<L> residuals = {DataOf<L>(arguments, 2 * scales, scales),
+                                              DataOf<uint8_t>(arguments, 3 * scales, scales)};
+    return ToFfi(ToAbsl(YoloV3LossBackward<T>(options, shape, Data<L>(loss_gradient), DataOf<L>(arguments, 0, scales),
+                                              DataOf<T>(arguments, scales, scales), residuals,
+                                              MutableDataOf<T>(results, 0, scales), executor)));
+  });
+}
+
+XLA_FFI_DEFINE_HANDLER(kYoloV3Loss, YoloV3LossHandler,
+                       ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attrs().RemainingArgs().RemainingRets());
+XLA_FFI_DEFINE_HANDLER(
+    kYoloV3LossGrad, YoloV3LossGradHandler,
+    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attrs().Arg<ffi::AnyBuffer>().RemainingArgs().RemainingRets());
+XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_yolov3_loss", "Host", kYoloV3Loss);
+XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_yolov3_loss_grad", "Host", kYoloV3LossGrad);
+DETLOSS_REGISTER_XLA_OP("Detloss>YoloV3Loss", YoloV3LossXlaOp);
+DETLOSS_REGISTER_XLA_OP("Detloss>YoloV3LossGrad", YoloV3LossGradXlaOp);
+
+// ---- YoloIgnoreMask ----
+
+class YoloIgnoreMaskXlaOp final : public XlaOpKernel {
+ public:
+  explicit YoloIgnoreMaskXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
+    FfiAttributeWriter writer(context);
+    OP_REQUIRES_OK(context, CopyIgnoreAttributes(&writer));
+    attributes_ = writer.text();
+  }
+
+  void Compile(XlaOpKernelContext* context) override {
+    std::vector<TensorShape> inputs;
+    IgnoreMaskShape shape;
+    TensorShape mask;
+    OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
+    OP_REQUIRES_OK(context, CheckIgnoreMaskShapes(inputs[0], inputs[1], &shape, &mask));
+    const size_t workspace_bytes = WithElementType(context->input_xla_type(0), [&](auto element) {
+      return YoloIgnoreMaskWorkspaceBytes<decltype(element)>(shape);
+    });
+    const auto sizes = mask.dim_sizes();
+    LowerToCall(context, "detloss_yolo_ignore_mask",
+                {xla::ShapeUtil::MakeShape(xla::PRED, std::vector<int64_t>(sizes.begin(), sizes.end()))},
+                workspace_bytes, attributes_);
+  }
+
+ private:
+  std::string attributes_;
+};
+
+ffi::Error YoloIgnoreMaskHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer boxes,
+                                 ffi::AnyBuffer true_boxes, Returned mask, Returned workspace) {
+  IgnoreOptions options;
+  FfiAttributeReader reader(attributes);
+  if (absl::Status status = ReadIgnoreOptions(&reader, &options); !status.ok()) return ToFfi(status);
+  const int64_t images = true_boxes.dimensions()[0];
+  const int64_t per_image = images == 0 ? 0 : static_cast<int64_t>(boxes.element_count()) / (4 * images);
+  const IgnoreMaskShape shape = {images, per_image, true_boxes.dimensions()[1]};
+  XlaExecutor executor(pool);
+  return WithElementType(ElementType(boxes), [&](auto element) {
+    using T = decltype(element);
+    return ToFfi(ToAbsl(YoloIgnoreMask(options, shape, Data<T>(boxes), Data<Compute<T>>(true_boxes),
+                                       MutableData<bool>(mask), workspace->untyped_data(), executor)));
+  });
+}
+
+XLA_FFI_DEFINE_HANDLER(kYoloIgnoreMask, YoloIgnoreMaskHandler,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Attrs()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>());
+XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_yolo_ignore_mask", "Host", kYoloIgnoreMask);
+DETLOSS_REGISTER_XLA_OP("Detloss>YoloIgnoreMask", YoloIgnoreMaskXlaOp);
 
 }  // namespace
 }  // namespace detloss

@@ -12,19 +12,40 @@ from detloss import _registration, _tensorflow_version
 
 if TYPE_CHECKING:
     from detloss import compat, losses, reference
-    from detloss.losses import SSDLoss
+    from detloss.losses import SSDLoss, YOLOv3Loss, YOLOv3LossLayer
     from detloss.ops.hard_negative_mining import hard_negative_mask
     from detloss.ops.ssd_loss import ssd_loss
+    from detloss.ops.yolo_ignore_mask import yolo_ignore_mask
+    from detloss.ops.yolov3_loss import yolov3_loss
     from detloss.ssd_layout import SSDLayout
+    from detloss.targets import check_targets
 
 __version__ = "0.1.0"
-__all__ = ["SSDLayout", "SSDLoss", "compat", "hard_negative_mask", "losses", "reference", "ssd_loss"]
+__all__ = [
+    "SSDLayout",
+    "SSDLoss",
+    "YOLOv3Loss",
+    "YOLOv3LossLayer",
+    "check_targets",
+    "compat",
+    "hard_negative_mask",
+    "losses",
+    "reference",
+    "ssd_loss",
+    "yolo_ignore_mask",
+    "yolov3_loss",
+]
 
 _HOME = {
     "SSDLayout": "detloss.ssd_layout",
     "SSDLoss": "detloss.losses",
+    "YOLOv3Loss": "detloss.losses",
+    "YOLOv3LossLayer": "detloss.losses",
+    "check_targets": "detloss.targets",
     "hard_negative_mask": "detloss.ops.hard_negative_mining",
     "ssd_loss": "detloss.ops.ssd_loss",
+    "yolo_ignore_mask": "detloss.ops.yolo_ignore_mask",
+    "yolov3_loss": "detloss.ops.yolov3_loss",
 }
 _MODULES = frozenset({"benchmark", "compat", "losses", "reference", "tf_keras"})
 

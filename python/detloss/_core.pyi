@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -57,6 +58,43 @@ def touch_ssd_loss(
     gradient: npt.NDArray[Any],
     num_classes: int,
     from_logits: bool,
+    backward: bool,
+    threads: int = 0,
+) -> int: ...
+def yolov3_loss_forward(
+    y_true: list[npt.NDArray[Any]],
+    y_pred: list[npt.NDArray[Any]],
+    anchors: npt.ArrayLike,
+    strides: Sequence[int],
+    *,
+    threads: int = 0,
+    **options: Any,
+) -> dict[str, Any]: ...
+def yolov3_loss_backward(
+    loss_gradient: npt.NDArray[Any],
+    y_true: list[npt.NDArray[Any]],
+    y_pred: list[npt.NDArray[Any]],
+    objectness_gradient: list[npt.NDArray[Any]],
+    selection: list[npt.NDArray[np.uint8]],
+    anchors: npt.ArrayLike,
+    strides: Sequence[int],
+    *,
+    threads: int = 0,
+    **options: Any,
+) -> list[npt.NDArray[Any]]: ...
+def yolo_ignore_mask(
+    boxes: npt.NDArray[Any],
+    true_boxes: npt.NDArray[Any],
+    *,
+    ignore_thresh: float = 0.5,
+    comparator: Literal["<", "<="] = "<",
+    threads: int = 0,
+) -> npt.NDArray[np.bool_]: ...
+def touch_yolov3_loss(
+    labels: npt.NDArray[Any],
+    predictions: npt.NDArray[Any],
+    gradient: npt.NDArray[Any],
+    class_focal: bool,
     backward: bool,
     threads: int = 0,
 ) -> int: ...

@@ -1,4 +1,4 @@
-// The vector maths of cc/math.h, compiled once per CPU tier.
+// The vector maths of cc/math.h and cc/sigmoid_loss.h, compiled once per CPU tier.
 #ifndef DETLOSS_TESTS_CC_MATH_KERNELS_H_
 #define DETLOSS_TESTS_CC_MATH_KERNELS_H_
 
@@ -14,6 +14,10 @@ struct MathKernels {
   void (*log_float)(const float* x, float* y);
   void (*exp_double)(const double* x, double* y);
   void (*log_double)(const double* x, double* y);
+  void (*log1p_float)(const float* x, float* y);
+  void (*log1p_double)(const double* x, double* y);
+  void (*sigmoid_loss)(const float* logit, const float* label, float* loss, float* gradient);
+  void (*sigmoid_focal_loss)(const float* logit, const float* label, float* loss, float* gradient);
 };
 
 DETLOSS_DECLARE_PER_TIER(const MathKernels kMathKernels)

@@ -12,23 +12,9 @@
 #include "cc/ssd_loss.h"
 #include "tests/cc/dtype_values.h"
 #include "tests/cc/plain_hard_negative_mining.h"
+#include "tests/cc/rounding.h"
 
 namespace detloss {
-
-// A value, and the sum of the magnitudes that it was added up from: what its rounding errors are in proportion to.
-struct Total {
-  double value = 0;
-  double magnitude = 0;
-
-  void Add(double term) { *this += Total{term, std::fabs(term)}; }
-  void operator+=(const Total& other) {
-    value += other.value;
-    magnitude += other.magnitude;
-  }
-};
-inline Total operator*(double factor, const Total& total) {
-  return {factor * total.value, std::fabs(factor) * total.magnitude};
-}
 
 struct PlainSsdLoss {
   std::vector<Total> loss, positive, negative, localization;  // per image

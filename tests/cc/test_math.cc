@@ -80,6 +80,26 @@ TEST(LogAtTheEndsOfItsRange) {
   CHECK(std::isnan(Log(static_cast<double>(kNan))));
 }
 
+TEST(Log1pIsWithinThreeUlps) {
+  const auto check_log1p = [](float x) {
+    const double exact = std::log1p(static_cast<double>(x));
+    const bool near = exact == 0 ? Log1p(x) == 0 : UlpsFrom(exact, Log1p(x)) <= 3;
+    if (!near) CHECK_NEAR(Log1p(x), exact, 0);
+  };
+  Sweep(FLT_MIN, 1.0f, 997, check_log1p);
+  Sweep(0.25f, 1.0f, 37, check_log1p);
+}
+
+TEST(Log1pAtTheEndsOfItsRange) {
+  CHECK_BITS_EQUAL(Log1p(0.0f), 0.0f);
+  CHECK_NEAR(Log1p(FLT_TRUE_MIN), 0, 2 * FLT_TRUE_MIN);
+  CHECK_BITS_EQUAL(Log1p(FLT_MIN), FLT_MIN);
+  CHECK_NEAR(Log1p(1.0f), std::log(2.0), 2e-7);
+  CHECK(std::isnan(Log1p(kNan)));
+  CHECK_EQUAL(Log1p(0.75), std::log1p(0.75));
+  CHECK(std::isnan(Log1p(static_cast<double>(kNan))));
+}
+
 namespace {
 
 // Of every tier, on the floats of [low, high] and on the extremes: the bits of the scalar function.
@@ -125,6 +145,9 @@ TEST(LanesHaveTheBitsOfScalars) {
              {-kInfinity, -FLT_MAX, -87.5f, -87.0f, -0.0f, 0.0f, FLT_TRUE_MIN, 88.0f, kNan});
   CheckLanes(&MathKernels::log_float, [](float x) { return Log(x); }, FLT_MIN, FLT_MAX,
              {FLT_MIN, 0.70710678f, 1.0f, 1.41421356f, FLT_MAX, kInfinity, kNan});
+  CheckLanes(&MathKernels::log1p_float, [](float x) { return Log1p(x); }, 0.0f, 1.0f,
+             {0.0f, FLT_TRUE_MIN, FLT_MIN, 1.0f, kNan});
+  CheckDoubleLanes(&MathKernels::log1p_double, [](double x) { return Log1p(x); }, 0.06);
   CheckDoubleLanes(&MathKernels::exp_double, [](double x) { return Exp(x); }, -5.7);
   CheckDoubleLanes(&MathKernels::log_double, [](double x) { return Log(x); }, 0.31);
 }

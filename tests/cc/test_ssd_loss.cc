@@ -9,6 +9,7 @@
 #include "tests/cc/check.h"
 #include "tests/cc/dtype_values.h"
 #include "tests/cc/plain_ssd_loss.h"
+#include "tests/cc/rounding.h"
 #include "tests/cc/ssd_cases.h"
 
 #if defined(__x86_64__)
@@ -23,39 +24,11 @@ constexpr RankBy kRankings[] = {RankBy::kLoss, RankBy::kForeground};
 constexpr Normalizer kNormalizers[] = {Normalizer::kBatch, Normalizer::kImage, Normalizer::kImageSelected};
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// Relative to the magnitudes that were added up. Half precision computes in float, too.
-template <class T>
-constexpr double Tolerance() {
-  return sizeof(Compute<T>) == sizeof(double) ? 1e-13 : 4e-6;
-}
-
 template <class T>
 PlainSsdLoss PlainOf(const SsdCase<T>& given) {
   SsdLossOptions options = given.options;
   CHECK(ResolveLayout(given.options.layout, given.shape.width, &options.layout).ok());
   return ComputePlainSsdLoss<T>(options, given.shape, given.y_true, given.y_pred, given.loss_gradient);
-}
-
-template <class T>
-void CheckTotals(const std::vector<Compute<T>>& got, const std::vector<Total>& want) {
-  CHECK_EQUAL(got.size(), want.size());
-  for (size_t i = 0; i < want.size(); ++i) CHECK_NEAR(got[i], want[i].value, Tolerance<T>() * want[i].magnitude);
-}
-
-// Between what the wanted value rounds to when it is off by the tolerance to either side.
-template <class T>
-void CheckGradient(const std::vector<T>& got, const std::vector<Total>& want) {
-  CHECK_EQUAL(got.size(), want.size());
-  for (size_t i = 0; i < want.size(); ++i) {
-    const double value = ToDouble(got[i]), error = Tolerance<T>() * want[i].magnitude;
-    if (std::isnan(want[i].value)) {
-      CHECK(std::isnan(value));
-    } else if (!(value >= ToDouble(FromDouble<T>(want[i].value - error)) &&
-                 value <= ToDouble(FromDouble<T>(want[i].value + error)))) {
-      const check::Context context("element " + check::Show(i));
-      CHECK_NEAR(value, want[i].value, error);
-    }
-  }
 }
 
 template <class T>

@@ -9,6 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from detloss.benchmark.errors import BenchmarkError
+from detloss.benchmark.peer import Peer
+
 LossFunction = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], tf.Tensor]
 """`(labels, predictions) -> loss`, per image or in sum."""
 
@@ -44,8 +47,8 @@ class Case(abc.ABC):
         """The loss as `implementation` computes it."""
 
     @abc.abstractmethod
-    def why_not(self, implementation: str) -> str | None:
-        """Why `implementation` cannot compute this case; `None` where it can."""
+    def why_not(self, implementation: str, mode: str) -> str | None:
+        """Why `implementation`, or a peer, cannot compute this case in `mode`; `None` where it can."""
 
     @abc.abstractmethod
     def compiles_every_batch(self, implementation: str, mode: str) -> bool:
@@ -59,10 +62,18 @@ class Case(abc.ABC):
         the CPU.
         """
 
+    def peer(self, name: str) -> Peer:
+        """The loss of the framework `name`, one of `PEERS`.
+
+        Raises:
+          BenchmarkError: it has none for this head, or is not installed.
+        """
+        raise BenchmarkError(f"--against: expected a preset that {name} has a loss for, got {self.preset}")
+
     @property
     @abc.abstractmethod
     def cells(self) -> int:
-        """Boxes or cells of a batch that the loss rates."""
+        """What the loss rates in a batch: boxes, or anchors of all cells."""
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 IMPLEMENTATIONS = ("fused", "reference", "original")
+PEERS = ("paddle",)
 MODES = ("eager", "graph", "xla")
+PEER_MODE = "eager"  # a peer is called from Python, step by step, as TensorFlow is in eager mode
 PASSES = ("forward", "forward_backward")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 DEVICES = ("cpu", "gpu")

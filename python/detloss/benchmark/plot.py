@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detloss.benchmark.choices import IMPLEMENTATIONS, MODES, PASSES
+from detloss.benchmark.choices import IMPLEMENTATIONS, MODES, PASSES, PEERS
 from detloss.benchmark.errors import BenchmarkError
 from detloss.benchmark.report import PASS_TITLES
 from detloss.benchmark.results import Results, Row, describe_case
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-_COLOURS = {"fused": "#009E73", "reference": "#56B4E9", "original": "#999999"}
-_BAR_HEIGHT = 0.27
+_COLOURS = {"fused": "#009E73", "reference": "#56B4E9", "original": "#999999", "paddle": "#CC79A7"}
+_TITLE_WIDTH = 9.0  # inches that the longest description of a case takes
+_LARGEST_BAR = 0.27
+_MODE_HEIGHT = 0.84
 
 
 def check_available() -> None:
@@ -36,29 +39,35 @@ def write_plot(results: Results, path: Path) -> None:
     passes = [what for what in PASSES if any(row.what == what for row in results.rows)]
     modes = [mode for mode in MODES if any(row.mode == mode for row in results.rows)]
     height = 0.8 + len(cases) * (1.1 + 0.9 * len(modes))
-    figure = Figure(figsize=(6.2 * len(passes) + 0.6, height), dpi=150, layout="constrained")
+    width = max(_TITLE_WIDTH, 6.2 * len(passes) + 0.6)
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
+    legend: dict[str, Artist] = {}
     for part, rows in zip(figure.subfigures(len(cases), 1, squeeze=False)[:, 0], cases, strict=True):
-        part.suptitle(describe_case(rows[0]), fontsize=10.5, x=0.01, ha="left")
+        part.suptitle(describe_case(rows[0]), fontsize=9.5, x=0.01, ha="left")
         axes = part.subplots(1, len(passes), squeeze=False)[0]
         for axis, what in zip(axes, passes, strict=True):
             _draw_pass(axis, [row for row in rows if row.what == what], modes)
             axis.set_xlim(_limits(rows))
             axis.set_title(PASS_TITLES[what], fontsize=10, loc="left", fontweight="bold")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
+            handles, labels = axis.get_legend_handles_labels()
+            legend |= zip(labels, handles, strict=True)
+    figure.legend(
+        legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False, fontsize=9
+    )
     figure.suptitle(_subtitle(results), fontsize=8, color="#666666", x=0.01, ha="left")
     figure.savefig(path)
 
 
 def _draw_pass(axis: Axes, rows: Sequence[Row], modes: Sequence[str]) -> None:
-    shown = [name for name in IMPLEMENTATIONS if any(row.implementation == name for row in rows)]
+    shown = [name for name in (*IMPLEMENTATIONS, *PEERS) if any(row.implementation == name for row in rows)]
+    thickness = min(_LARGEST_BAR, _MODE_HEIGHT / max(1, len(shown)))
     for position, implementation in enumerate(shown):
         members = [row for row in rows if row.implementation == implementation]
-        heights = [modes.index(row.mode) + (position - (len(shown) - 1) / 2) * _BAR_HEIGHT for row in members]
+        heights = [modes.index(row.mode) + (position - (len(shown) - 1) / 2) * thickness for row in members]
         medians = [row.median_ms for row in members]
         spread = [[row.median_ms - row.p20_ms for row in members], [row.p80_ms - row.median_ms for row in members]]
-        axis.barh(heights, medians, _BAR_HEIGHT * 0.92, color=_COLOURS[implementation], label=implementation)
+        axis.barh(heights, medians, thickness * 0.92, color=_COLOURS[implementation], label=implementation)
         axis.errorbar(medians, heights, xerr=spread, fmt="none", ecolor="#333333", elinewidth=1)
         for y, row in zip(heights, members, strict=True):
             axis.annotate(_label(row), (row.p80_ms, y), (4, 0), textcoords="offset points", va="center", fontsize=8)
@@ -78,7 +87,7 @@ def _limits(rows: Sequence[Row]) -> tuple[float, float]:
 def _style(axis: Axes, modes: Sequence[str]) -> None:
     axis.set_xscale("log")
     axis.set_yticks(range(len(modes)), modes)
-    axis.invert_yaxis()
+    axis.set_ylim(len(modes) - 0.5, -0.5)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("ms per batch, median with 20th to 80th percentile (log scale)", fontsize=8)
     axis.tick_params(axis="y", length=0)

@@ -17,7 +17,7 @@ _FOOTNOTE = (
     "Milliseconds of one step; a timed call takes one over each of {batches}. ÷ fused: median over that of the fused "
     "op in the same mode. ÷ floor: median over that of the touch-only floor, a kernel that reads and writes the memory "
     "which any implementation must and computes nothing. Peak: extra memory of one step; B/box: the same without the "
-    "gradient, in bytes per box."
+    "gradient, in bytes per box (YOLOv3: per cell and anchor)."
 )
 
 
@@ -77,10 +77,10 @@ def _add_row(table: Table, row: Row, mode: str) -> None:
 
 
 def _notes(results: Results) -> list[str]:
-    notes = [
-        f"skipped: {skipped.implementation} for {skipped.case['preset']}: it {skipped.reason}"
-        for skipped in results.skipped
-    ]
+    notes = list(results.notes)
+    for skipped in results.skipped:
+        name = f"{skipped.implementation} ({', '.join(skipped.modes)})"
+        notes.append(f"skipped: {name} for {skipped.case['preset']}: it {skipped.reason}")
     recompiled = [row for row in results.rows if row.compiles_every_batch]
     if recompiled:
         slowest = max(row.first_call_ms for row in recompiled) / 1e3

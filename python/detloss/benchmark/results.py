@@ -16,8 +16,8 @@ class Row:
       case: size and options of the case, `Case.describe()`.
       device: cpu or gpu.
       threads: TensorFlow's intra-op threads, and those of the floor.
-      implementation: fused, reference or original.
-      mode: eager, graph or xla.
+      implementation: fused, reference, original or a peer.
+      mode: eager, graph or xla; a peer's is eager.
       what: forward or forward_backward.
       batches: steps that a timed call takes, each over a batch of its own; times are those of one step.
       repetitions: timed calls.
@@ -33,7 +33,7 @@ class Row:
       ratio_to_floor: median over `floor_ms`.
       peak_mib: peak extra memory in MiB, with the gradient.
       gradient_peak_mib: the same of a process that only allocates the gradient.
-      bytes_per_cell: peak beyond the gradient in bytes per box of the batch.
+      bytes_per_cell: peak beyond the gradient in bytes per box of the batch, or per cell and anchor.
     """
 
     case: dict[str, Any]
@@ -66,20 +66,22 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """An implementation that was asked for and cannot compute a case."""
+    """An implementation that was asked for and cannot compute a case in these modes."""
 
     case: dict[str, Any]
     implementation: str
+    modes: tuple[str, ...]
     reason: str
 
 
 @dataclasses.dataclass
 class Results:
-    """Everything that one call of the command measured."""
+    """Everything that one call of the command measured, and notes on what its numbers do not say."""
 
     header: dict[str, Any]
     rows: list[Row] = dataclasses.field(default_factory=list)
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def by_case(self) -> list[list[Row]]:
         """The rows of every case, in the order of measurement."""
@@ -89,14 +91,20 @@ class Results:
         return list(cases.values())
 
     def write_json(self, path: Path) -> None:
-        """Writes `{"header": …, "rows": […], "skipped": […]}`."""
+        """Writes `{"header": …, "rows": […], "skipped": […], "notes": […]}`."""
         content = {
             "header": self.header,
             "rows": [row.as_dict() for row in self.rows],
             "skipped": [
-                {**skipped.case, "implementation": skipped.implementation, "reason": skipped.reason}
+                {
+                    **skipped.case,
+                    "implementation": skipped.implementation,
+                    "modes": skipped.modes,
+                    "reason": skipped.reason,
+                }
                 for skipped in self.skipped
             ],
+            "notes": self.notes,
         }
         path.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -105,10 +113,19 @@ def describe_case(row: Row) -> str:
     """A title: the case, its options and where it ran."""
     case = dict(row.case)
     parts = [str(case.pop("preset")), f"batch {case.pop('batch')}", str(case.pop("dtype"))]
-    if "from_logits" in case:
-        parts.append("logits" if case.pop("from_logits") else "probabilities")
-    parts += [f"{count} {name}" for name, count in case.items()]
+    switches_first = sorted(case.items(), key=lambda item: not isinstance(item[1], bool))
+    parts += [_describe_option(name, value) for name, value in switches_first]
     where = (
         row.device if row.device == "gpu" else f"{row.device}, {row.threads} thread{'s' if row.threads != 1 else ''}"
     )
-    return " · ".join([*parts, where])
+    return " · ".join([*filter(None, parts), where])
+
+
+def _describe_option(name: str, value: Any) -> str:
+    """What a title says of an option; nothing of one that is off."""
+    if name == "from_logits":
+        return "logits" if value else "probabilities"
+    name = name.replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else ""
+    return f"{value} px" if name == "image size" else f"{value} {name}"

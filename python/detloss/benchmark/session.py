@@ -14,8 +14,10 @@ from rich.progress import Progress
 
 from detloss.benchmark import agreement, devices, machine
 from detloss.benchmark.case import Batch, Case
+from detloss.benchmark.choices import PEER_MODE
 from detloss.benchmark.errors import BenchmarkError
 from detloss.benchmark.memory import GRADIENT_ONLY, MemoryRequest, peak_mib
+from detloss.benchmark.peer import Peer
 from detloss.benchmark.results import Results, Row, Skipped
 from detloss.benchmark.steps import Steps, make_steps, run
 from detloss.benchmark.timing import Quantiles, summarize, time_in_turns
@@ -37,6 +39,7 @@ class Settings:
       repetitions: timed calls.
       seed: of the data and of the order.
       memory: whether to measure peak memory.
+      peers: some of `PEERS`; they are measured beside the eager mode.
     """
 
     implementations: tuple[str, ...]
@@ -48,6 +51,7 @@ class Settings:
     repetitions: int
     seed: int
     memory: bool
+    peers: tuple[str, ...] = ()
 
 
 class StepKey(NamedTuple):
@@ -80,19 +84,19 @@ def measure(cases: Sequence[Case], settings: Settings, progress: Progress) -> Re
     devices.configure(settings.device, settings.threads)
     devices.check(settings.device, settings.implementations)
     results = Results({**machine.describe(), "settings": dataclasses.asdict(settings)})
-    for case in cases:
-        implementations = []
-        for implementation in settings.implementations:
-            reason = case.why_not(implementation)
-            if reason is None:
-                implementations.append(implementation)
-            else:
-                results.skipped.append(Skipped(case.describe(), implementation, reason))
-        if implementations:
-            results.rows += _measure_case(case, implementations, settings, progress)
+    peers = [{name: case.peer(name) for name in settings.peers} for case in cases]
+    for case, peers_of_case in zip(cases, peers, strict=True):
+        keys, skipped = _choose_steps(case, settings)
+        results.skipped += skipped
+        if keys:
+            results.rows += _measure_case(case, keys, peers_of_case, settings, progress)
     if not results.rows:
         reasons = "; ".join(f"{skipped.implementation} {skipped.reason}" for skipped in results.skipped)
         raise BenchmarkError(f"--implementation: expected one that computes the case, got none: {reasons}")
+    for name, peer in peers[0].items():
+        if any(row.implementation == name for row in results.rows):
+            results.header["versions"][name] = peer.version
+            results.notes.append(peer.note)
     return results
 
 
@@ -104,19 +108,41 @@ def _check_fused_is_fused(implementations: Sequence[str]) -> None:
         )
 
 
-def _measure_case(case: Case, implementations: Sequence[str], settings: Settings, progress: Progress) -> list[Row]:
+def _choose_steps(case: Case, settings: Settings) -> tuple[list[StepKey], list[Skipped]]:
+    """The steps that can be measured, and what was asked for beside them."""
+    asked = [(implementation, mode) for implementation in settings.implementations for mode in settings.modes]
+    asked += [(peer, PEER_MODE) for peer in settings.peers]
+    reasons = {subject: case.why_not(*subject) for subject in asked}
     keys = [
         StepKey(what, mode, implementation)
         for what in settings.passes
         for mode in settings.modes
-        for implementation in implementations
+        for implementation in (*settings.implementations, *settings.peers)
+        if reasons.get((implementation, mode), "not asked for") is None
     ]
-    times = _time_steps(case, keys, settings, progress)
-    peaks = _peaks(case, implementations, settings, progress) if settings.memory else {}
+    modes: dict[tuple[str, str], list[str]] = {}
+    for (implementation, mode), reason in reasons.items():
+        if reason is not None:
+            modes.setdefault((implementation, reason), []).append(mode)
+    skipped = [
+        Skipped(case.describe(), implementation, tuple(of_reason), reason)
+        for (implementation, reason), of_reason in modes.items()
+    ]
+    return keys, skipped
+
+
+def _measure_case(
+    case: Case, keys: Sequence[StepKey], peers: Mapping[str, Peer], settings: Settings, progress: Progress
+) -> list[Row]:
+    times = _time_steps(case, keys, peers, settings, progress)
+    own = [key for key in keys if key.implementation not in peers]
+    peaks = _peaks(case, own, settings, progress) if settings.memory else {}
     return [_row(case, key, settings, times, peaks) for key in keys]
 
 
-def _time_steps(case: Case, keys: Sequence[StepKey], settings: Settings, progress: Progress) -> Times:
+def _time_steps(
+    case: Case, keys: Sequence[StepKey], peers: Mapping[str, Peer], settings: Settings, progress: Progress
+) -> Times:
     with tf.device(devices.name(settings.device)):
         making = progress.add_task(f"{case.preset}: data", total=settings.batches)
         batches = []
@@ -124,11 +150,18 @@ def _time_steps(case: Case, keys: Sequence[StepKey], settings: Settings, progres
             batches.append(case.make_batch([settings.seed, index]))
             progress.advance(making)
         batches_of = {key: _batches_of(case, key, batches) for key in keys}
-        steps = {key: make_steps(case.loss(key.implementation), key.mode, key.what, batches_of[key]) for key in keys}
+        steps = {
+            key: make_steps(case.loss(key.implementation), key.mode, key.what, batches_of[key])
+            for key in keys
+            if key.implementation not in peers
+        }
         first_ms = _check_agreement(case, steps, batches_of, batches, progress)
         calls: dict[StepKey | str, Callable[[], object]] = {
-            key: functools.partial(run, steps[key], batches_of[key]) for key in keys
+            key: functools.partial(run, steps[key], batches_of[key]) for key in steps
         }
+        of_peers = _peer_calls(keys, peers, batches)
+        first_ms |= {key: _milliseconds(call) for key, call in of_peers.items()}
+        calls.update(of_peers.items())
         if settings.device == "cpu":
             floors = case.floor(batches, settings.threads)
             calls |= {what: floors[what] for what in settings.passes}
@@ -171,10 +204,23 @@ def _check_agreement(
     return first_ms
 
 
-def _peaks(case: Case, implementations: Sequence[str], settings: Settings, progress: Progress) -> dict[StepKey, float]:
+def _peer_calls(
+    keys: Sequence[StepKey], peers: Mapping[str, Peer], batches: Sequence[Batch]
+) -> dict[StepKey, Callable[[], object]]:
+    chosen = {key.implementation for key in keys}
+    calls = {name: peer.calls(batches) for name, peer in peers.items() if name in chosen}
+    return {key: calls[key.implementation][key.what] for key in keys if key.implementation in calls}
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
+def _peaks(case: Case, keys: Sequence[StepKey], settings: Settings, progress: Progress) -> dict[StepKey, float]:
     """Peak memory of every step in MiB; under `GRADIENT_ONLY` that of the gradient alone."""
-    subjects = [(mode, implementation) for mode in settings.modes for implementation in implementations]
-    subjects.append(("eager", GRADIENT_ONLY))
+    subjects = [*dict.fromkeys((key.mode, key.implementation) for key in keys), ("eager", GRADIENT_ONLY)]
     peaks = {}
     for mode, implementation in progress.track(subjects, description=f"{case.preset}: memory"):
         request = MemoryRequest(

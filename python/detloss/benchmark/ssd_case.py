@@ -12,10 +12,9 @@ import tensorflow as tf
 
 import detloss
 from detloss import _core
+from detloss.benchmark.aligned_memory import aligned_zeros
 from detloss.benchmark.case import Batch, Case, LossFunction
 from detloss.benchmark.ssd_inputs import make_ssd_batch
-
-_CACHE_LINE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +47,7 @@ class SSDCase(Case):
         function = {"fused": detloss.ssd_loss, "reference": detloss.reference.ssd_loss}[implementation]
         return lambda labels, predictions: function(labels[0], predictions[0], from_logits=self.from_logits)
 
-    def why_not(self, implementation: str) -> str | None:
+    def why_not(self, implementation: str, mode: str) -> str | None:
         """ssd_keras' own loss takes float32 probabilities and nothing else."""
         if implementation == "original" and self.dtype != "float32":
             return f"takes float32 only, not {self.dtype}"
@@ -63,7 +62,7 @@ class SSDCase(Case):
     def floor(self, batches: Sequence[Batch], threads: int) -> dict[str, Callable[[], object]]:
         """Touches the rows in place and writes one gradient over and over, as TensorFlow's allocator hands it out."""
         rows = [(self._rows(batch.labels[0]), self._rows(batch.predictions[0])) for batch in batches]
-        gradient = _aligned_zeros(rows[0][1].shape, rows[0][1].dtype)
+        gradient = aligned_zeros(rows[0][1].shape, rows[0][1].dtype)
 
         def touch(*directions: bool) -> None:
             for labels, predictions in rows:
@@ -86,11 +85,3 @@ class SSDCase(Case):
     def _rows(self, tensor: tf.Tensor) -> npt.NDArray[Any]:
         """`[rows, width]` of a tensor on the host, sharing its memory."""
         return np.asarray(tensor).reshape(-1, self.classes + 12)
-
-
-def _aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Zeros that start on a cache line, as TensorFlow's tensors do."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + _CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % _CACHE_LINE
-    return memory[start : start + size].view(dtype).reshape(shape)

@@ -5,13 +5,26 @@ Names, arguments, defaults and numbers are the originals', so that swapping the 
 
 from __future__ import annotations
 
-from detloss.compat import ssd_keras, ssd_keras_rykov8
-from detloss.keras_common.loss_callable import LossCallable
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["LOSS_CALLABLES", "ssd_keras", "ssd_keras_rykov8"]
+from detloss.compat import keras_yolo3, keras_yolov3_model_set, ssd_keras, ssd_keras_rykov8, yolov3_tf2
 
-#: What the losses of Keras models are after loading: each Keras has to know these classes.
-LOSS_CALLABLES: tuple[type[LossCallable], ...] = (
+__all__ = [
+    "REGISTERED",
+    "keras_yolo3",
+    "keras_yolov3_model_set",
+    "ssd_keras",
+    "ssd_keras_rykov8",
+    "yolov3_tf2",
+]
+
+#: What saved Keras models hold of the drop-ins, classes of losses and functions: each Keras has to know them.
+REGISTERED: tuple[Callable[..., Any], ...] = (
+    keras_yolo3.take_prediction,
+    keras_yolo3.yolo_loss,
+    keras_yolov3_model_set.yolo3_loss,
     ssd_keras.SSDKerasLossCallable,
     ssd_keras_rykov8.SSDKerasRykov8LossCallable,
+    yolov3_tf2.YoloLoss,
 )

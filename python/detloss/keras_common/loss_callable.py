@@ -1,4 +1,4 @@
-"""The plain callable that a drop-in's `compute_loss` gives."""
+"""The plain callable that a drop-in gives to `compile(loss=...)`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class LossCallable(abc.ABC):
         """The loss per image.
 
         Args:
-          y_true: labels `[B, N, width]`.
-          y_pred: predictions `[B, N, width]`.
+          y_true: labels, the images along the first axis.
+          y_pred: predictions, the images along the first axis.
           sample_weight: weight of each image's loss, `[B]` or a scalar. Keras never passes it: it weights by itself.
 
         Returns:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import keras
 
-from detloss.compat import LOSS_CALLABLES
+from detloss.compat import REGISTERED
 from detloss.losses.ssd_loss import SSDLoss
+from detloss.losses.yolov3_loss import YOLOv3Loss
+from detloss.losses.yolov3_loss_layer import YOLOv3LossLayer
 
-__all__ = ["SSDLoss"]
+__all__ = ["SSDLoss", "YOLOv3Loss", "YOLOv3LossLayer"]
 
 if keras.config.backend() != "tensorflow":
     raise ImportError(
@@ -19,5 +21,5 @@ if keras.config.backend() != "tensorflow":
         "Set KERAS_BACKEND=tensorflow before keras is imported."
     )
 
-for _loss_callable in LOSS_CALLABLES:
-    keras.saving.register_keras_serializable("detloss")(_loss_callable)
+for _of_a_drop_in in REGISTERED:
+    keras.saving.register_keras_serializable("detloss")(_of_a_drop_in)

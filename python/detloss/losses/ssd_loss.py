@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
-import tensorflow as tf
 
 from detloss.keras_common.ssd_loss import SSDLossMixin
-
-
-class _ReducePerImage(keras.losses.Loss):
-    """Weights, mask, reduction and replica scaling of Keras for losses that are computed already."""
-
-    def call(self, _: tf.Tensor, per_image: tf.Tensor) -> tf.Tensor:
-        return per_image
+from detloss.losses.per_image_loss import PerImageLoss
 
 
 @keras.saving.register_keras_serializable("detloss")
-class SSDLoss(SSDLossMixin, keras.losses.Loss):
+class SSDLoss(SSDLossMixin, PerImageLoss):
     """SSD's multibox loss with hard negative mining as a loss of Keras 3.
 
     The options are those of `detloss.ssd_loss`. `y_true` and `y_pred` are `[B, N, width]`, `sample_weight` is `[B]` or
@@ -42,33 +33,3 @@ class SSDLoss(SSDLossMixin, keras.losses.Loss):
       name: name of the loss.
       dtype: `"float64"` computes in float64, any other in float32. `None`: Keras' `floatx`.
     """
-
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
-        """The reduced loss."""
-        # Keras' own __call__ copies half predictions to the loss's dtype or, where that is half, the labels to half.
-        mask = getattr(y_pred, "_keras_mask", None)
-        with tf.name_scope(self.name):
-            per_image = self.call(y_true, self._predictions(y_pred))
-            if mask is not None:
-                per_image._keras_mask = _per_image_mask(mask)
-            reduce = _ReducePerImage(reduction=self.reduction, dtype=per_image.dtype.name)
-            return reduce(per_image, per_image, sample_weight)
-
-    def get_config(self) -> dict[str, Any]:
-        """All arguments of the constructor as plain Python values."""
-        return {**super().get_config(), "dtype": self.dtype}
-
-    def _predictions(self, y_pred: Any) -> tf.Tensor:
-        # NumPy's default is float64: as in all of Keras, it is the loss's dtype that asks for float64, not the array's.
-        tensor = tf.convert_to_tensor(y_pred)
-        if self.dtype == "float64" and tensor.dtype.is_floating:
-            return tf.cast(tensor, tf.float64)
-        return tf.cast(tensor, tf.float32) if tensor.dtype == tf.float64 else tensor
-
-
-def _per_image_mask(mask: tf.Tensor) -> tf.Tensor:
-    if mask.shape.rank != 1:
-        raise ValueError(
-            f"mask: expected shape [batch], got {mask.shape}. A box takes no part if its class labels are all zero."
-        )
-    return mask

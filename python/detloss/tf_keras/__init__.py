@@ -16,10 +16,12 @@ except ModuleNotFoundError as error:
         "detloss.SSDLoss of Keras 3."
     ) from error
 
-from detloss.compat import LOSS_CALLABLES
+from detloss.compat import REGISTERED
 from detloss.tf_keras.ssd_loss import SSDLoss
+from detloss.tf_keras.yolov3_loss import YOLOv3Loss
+from detloss.tf_keras.yolov3_loss_layer import YOLOv3LossLayer
 
-__all__ = ["SSDLoss"]
+__all__ = ["SSDLoss", "YOLOv3Loss", "YOLOv3LossLayer"]
 
-for _loss_callable in LOSS_CALLABLES:
-    tf_keras.saving.register_keras_serializable("detloss")(_loss_callable)
+for _of_a_drop_in in REGISTERED:
+    tf_keras.saving.register_keras_serializable("detloss")(_of_a_drop_in)

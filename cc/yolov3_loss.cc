@@ -1,0 +1,383 @@
+#include "cc/yolov3_loss.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <string>
+
+#include "cc/float_environment.h"
+#include "cc/math.h"
+#include "cc/streaming.h"
+#include "cc/workspace.h"
+#include "cc/yolov3_loss_kernels.h"
+
+namespace detloss {
+namespace {
+
+constexpr int64_t kGradientBytesPerTask = 256 << 10;
+// Gradients this large do not stay in the cache until somebody reads them.
+constexpr int64_t kStreamedGradientBytes = 8 << 20;
+
+const YoloV3LossKernels<float>& KernelsFor(float) { return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kYoloV3LossFloat); }
+const YoloV3LossKernels<double>& KernelsFor(double) {
+  return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kYoloV3LossDouble);
+}
+const YoloV3LossKernels<Half>& KernelsFor(Half) { return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kYoloV3LossHalf); }
+const YoloV3LossKernels<BFloat16>& KernelsFor(BFloat16) {
+  return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kYoloV3LossBFloat16);
+}
+
+int64_t DividedUp(int64_t count, int64_t by) { return (count + by - 1) / by; }
+
+// ---- Options ----
+
+std::string Describe(double value) {
+  if (IsNan(value)) return "nan";  // without a sign that means nothing
+  char text[32];
+  std::snprintf(text, sizeof(text), "%g", value);
+  return text;
+}
+
+Status Expected(const std::string& name, const std::string& expected, const std::string& found) {
+  return Status::InvalidArgument(name + ": expected " + expected + ", got " + found);
+}
+
+Status CheckCount(const char* name, size_t found, size_t expected, const char* of) {
+  if (found == expected) return Status::Ok();
+  return Expected(name, std::to_string(expected) + " numbers, " + of, std::to_string(found));
+}
+
+Status CheckRange(const char* name, double value, double low, double high, const char* expected) {
+  if (value >= low && value <= high) return Status::Ok();
+  return Expected(name, expected, Describe(value));
+}
+
+Status CheckWeight(const char* name, double value) {
+  return CheckRange(name, value, 0, std::numeric_limits<float>::max(), "a finite number of at least 0");
+}
+
+Status CheckNumbers(const YoloV3LossOptions& options) {
+  constexpr double kMost = std::numeric_limits<float>::max();
+  Status status = CheckIgnoreOptions(options.ignore);
+  const auto check = [&](const Status& next) {
+    if (status.ok()) status = next;
+  };
+  check(CheckRange("label_smoothing", options.cell.label_smoothing, 0, 0.99999994, "a number from 0 to below 1"));
+  check(CheckWeight("box_weight", options.cell.box_weight));
+  check(CheckWeight("object_weight", options.cell.object_weight));
+  check(CheckWeight("no_object_weight", options.cell.no_object_weight));
+  check(CheckWeight("class_weight", options.cell.class_weight));
+  for (float weight : options.class_weights) check(CheckWeight("class_weights", weight));
+  for (float length : options.anchors) {
+    check(CheckRange("anchors", length, std::numeric_limits<float>::min(), kMost, "finite numbers above 0"));
+  }
+  for (float factor : options.grid_sense) check(CheckRange("grid_sense", factor, 1, kMost, "at least 1"));
+  for (int64_t stride : options.strides) check(CheckRange("strides", stride, 0, 1 << 20, "at least 0"));
+  return status;
+}
+
+// ---- Geometry ----
+
+// Anchors relative to the input: `[scales, anchors, 2]`.
+template <class L>
+std::vector<L> AnchorSizes(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
+  std::vector<L> sizes(options.anchors.begin(), options.anchors.end());
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const size_t scale = i / (2 * shape.anchors);
+    const int64_t cells = i % 2 == 0 ? shape.scales[scale].width : shape.scales[scale].height;
+    if (options.strides[scale] > 0) sizes[i] /= static_cast<L>(options.strides[scale] * cells);
+  }
+  return sizes;
+}
+
+template <class L>
+class Grids {
+ public:
+  Grids(const YoloV3LossOptions& options, const YoloV3Shape& shape)
+      : options_(options), shape_(shape), sizes_(AnchorSizes<L>(options, shape)) {}
+
+  YoloGrid<L> operator[](size_t scale) const {
+    const YoloScaleShape& cells = shape_.scales[scale];
+    const float sense = options_.grid_sense.empty() ? 1 : options_.grid_sense[scale];
+    return {cells.height, cells.width, shape_.anchors, static_cast<L>(sense),
+            sizes_.data() + scale * shape_.anchors * 2};
+  }
+
+ private:
+  const YoloV3LossOptions& options_;
+  const YoloV3Shape& shape_;
+  const std::vector<L> sizes_;
+};
+
+YoloCellOptions Resolve(const YoloV3LossOptions& options) {
+  YoloCellOptions cell = options.cell;
+  cell.class_weights = options.class_weights.empty() ? nullptr : options.class_weights.data();
+  return cell;
+}
+
+// ---- Blocks: parts of one image's rows of one scale ----
+
+struct Block {
+  size_t scale;
+  int64_t image;
+  int64_t first_row;  // in the image
+  int64_t rows;
+
+  int64_t FlatRow(const YoloV3Shape& shape) const { return image * shape.Rows(scale) + first_row; }
+};
+
+// Blocks are numbered scale by scale, and within a scale image by image.
+class Blocks {
+ public:
+  explicit Blocks(const YoloV3Shape& shape) : shape_(shape), first_(1, 0), first_row_(1, 0) {
+    for (size_t scale = 0; scale < shape.scales.size(); ++scale) {
+      first_.push_back(first_.back() + shape.images * PerImage(scale));
+      first_row_.push_back(first_row_.back() + shape.images * shape.Rows(scale));
+    }
+  }
+
+  int64_t count() const { return first_.back(); }
+  int64_t rows() const { return first_row_.back(); }
+  int64_t PerImage(size_t scale) const { return DividedUp(shape_.Rows(scale), kYoloRowsPerBlock); }
+  int64_t First(size_t scale, int64_t image) const { return first_[scale] + image * PerImage(scale); }
+  // Rows before the block, over all scales.
+  int64_t RowsBefore(const Block& block) const { return first_row_[block.scale] + block.FlatRow(shape_); }
+
+  Block operator[](int64_t index) const {
+    size_t scale = 0;
+    while (index >= first_[scale + 1]) ++scale;
+    const int64_t in_scale = index - first_[scale], per_image = PerImage(scale);
+    const int64_t first_row = in_scale % per_image * kYoloRowsPerBlock;
+    return {scale, in_scale / per_image, first_row, std::min(kYoloRowsPerBlock, shape_.Rows(scale) - first_row)};
+  }
+
+ private:
+  const YoloV3Shape& shape_;
+  std::vector<int64_t> first_, first_row_;
+};
+
+template <class L>
+struct ForwardWorkspace {
+  ForwardWorkspace(void* buffer, const YoloV3Shape& shape, const Blocks& blocks) : workspace(buffer) {
+    sums = workspace.Take<YoloBlockSums>(blocks.count());
+    true_boxes = workspace.Take<YoloBoxes<L>>(shape.images * shape.scales.size());
+    boxes = workspace.Take<Box<L>>(blocks.rows());
+  }
+
+  Workspace workspace;
+  YoloBlockSums* sums;
+  YoloBoxes<L>* true_boxes;  // [images, scales]
+  Box<L>* boxes;             // of a block from its first row's place on
+};
+
+// Moves the boxes that the blocks of an image's scale found together.
+template <class L>
+YoloBoxes<L> GatherBoxes(const Blocks& blocks, size_t scale, int64_t image, const ForwardWorkspace<L>& work) {
+  const int64_t first = blocks.First(scale, image);
+  YoloBoxes<L> together = {nullptr, 0};
+  for (int64_t i = first; i < first + blocks.PerImage(scale); ++i) {
+    Box<L>* const found = work.boxes + blocks.RowsBefore(blocks[i]);
+    if (i == first) together.boxes = found;
+    std::copy_n(found, work.sums[i].num_boxes, const_cast<Box<L>*>(together.boxes) + together.count);
+    together.count += work.sums[i].num_boxes;
+  }
+  return together;
+}
+
+// ---- Errors and outputs ----
+
+// Names the first rule that a label breaks.
+template <class L>
+std::string BrokenRule(const YoloCellOptions& options, const L* label, int64_t classes) {
+  const YoloTarget<L> target = ReadTarget(options, label);
+  if (!target.valid) return "box and objectness finite, objectness from 0 to 1";
+  if (!(target.box.w > 0 && target.box.h > 0)) return "width and height above 0";
+  if (!(target.box.w * target.box.h < 2)) return "an area below 2, in units of the image";
+  if (!IsValidBox(target.box)) return "a centre inside the image, 0 to 1";
+  if (options.corner_targets) return "a class index from 0 to " + std::to_string(classes - 1);
+  return "classes from 0 to 1, one at least above 0";
+}
+
+template <class L>
+Status InvalidTarget(const YoloCellOptions& options, const YoloV3Shape& shape, const Block& block, int64_t row,
+                     const L* label) {
+  const int64_t in_image = block.first_row + row, cell = in_image / shape.anchors;
+  const int64_t width = shape.scales[block.scale].width;
+  std::string values;
+  const int64_t columns = kYoloClasses + (options.corner_targets ? 1 : shape.classes);
+  for (int64_t i = 0; i < std::min<int64_t>(columns, kYoloClasses + 8); ++i) {
+    values += (i > 0 ? ", " : "") + Describe(label[i]);
+  }
+  if (columns > kYoloClasses + 8) values += ", ...";
+  return Status::InvalidArgument("y_true: expected " + BrokenRule(options, label, shape.classes) +
+                                 " (invalid_targets=\"error\"), got [" + values + "] in image " +
+                                 std::to_string(block.image) + ", scale " + std::to_string(block.scale) + ", cell (" +
+                                 std::to_string(cell / width) + ", " + std::to_string(cell % width) + "), anchor " +
+                                 std::to_string(in_image % shape.anchors));
+}
+
+void Add(const YoloBlockSums& block, YoloBlockSums* image) {
+  image->xy += block.xy;
+  image->wh += block.wh;
+  image->overlap += block.overlap;
+  image->object += block.object;
+  image->no_object += block.no_object;
+  image->class_term += block.class_term;
+  image->num_invalid += block.num_invalid;
+  image->is_nan |= block.is_nan;
+}
+
+template <class L>
+void WriteOutputs(int64_t image, const YoloBlockSums& sums, const YoloV3LossOutputs<L>& outputs) {
+  const double box = sums.xy + sums.wh + sums.overlap;
+  const double no_object = sums.is_nan ? std::numeric_limits<double>::quiet_NaN() : sums.no_object;
+  outputs.loss[image] = static_cast<L>(box + sums.object + no_object + sums.class_term);
+  outputs.box[image] = static_cast<L>(box);
+  outputs.xy[image] = static_cast<L>(sums.xy);
+  outputs.wh[image] = static_cast<L>(sums.wh);
+  outputs.object[image] = static_cast<L>(sums.object);
+  outputs.no_object[image] = static_cast<L>(no_object);
+  outputs.class_term[image] = static_cast<L>(sums.class_term);
+  outputs.num_invalid[image] = static_cast<int32_t>(sums.num_invalid);
+}
+
+}  // namespace
+
+Status CheckYoloV3Options(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
+  const size_t scales = shape.scales.size();
+  Status status = CheckCount("anchors", options.anchors.size(), scales * shape.anchors * 2,
+                             "width and height of every anchor of every scale");
+  if (status.ok()) status = CheckCount("strides", options.strides.size(), scales, "one per scale");
+  if (status.ok() && !options.grid_sense.empty()) {
+    status = CheckCount("grid_sense", options.grid_sense.size(), scales, "one per scale");
+  }
+  if (status.ok() && !options.class_weights.empty()) {
+    status = CheckCount("class_weights", options.class_weights.size(), shape.classes, "one per class");
+  }
+  return status.ok() ? CheckNumbers(options) : status;
+}
+
+template <class T>
+size_t YoloV3LossWorkspaceBytes(const YoloV3Shape& shape) {
+  return ForwardWorkspace<Compute<T>>(nullptr, shape, Blocks(shape)).workspace.bytes();
+}
+
+template <class T>
+Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& shape,
+                         const std::vector<const Compute<T>*>& y_true, const std::vector<const T*>& y_pred,
+                         const YoloV3LossOutputs<Compute<T>>& outputs, void* buffer, Executor& executor) {
+  using L = Compute<T>;
+  DefaultFloatEnvironment environment;
+  const Status status = CheckYoloV3Options(options, shape);
+  if (!status.ok()) return status;
+  const YoloV3LossKernels<T>& kernels = KernelsFor(T());
+  const YoloCellOptions cell = Resolve(options);
+  const Grids<L> grids(options, shape);
+  const Blocks blocks(shape);
+  const ForwardWorkspace<L> work(buffer, shape, blocks);
+  const int64_t columns = kYoloClasses + shape.classes;
+  const int64_t label_columns = kYoloClasses + (cell.corner_targets ? 1 : shape.classes);
+  const size_t scales = shape.scales.size();
+
+  const auto for_each_block = [&](const auto& visit) {
+    ParallelFor(executor, blocks.count(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) visit(i, blocks[i]);
+    });
+  };
+  for_each_block([&](int64_t i, const Block& block) {
+    const int64_t row = block.FlatRow(shape);
+    kernels.collect({&cell, shape.classes, block.rows, y_true[block.scale] + row * label_columns,
+                     outputs.selection[block.scale] + row, work.boxes + blocks.RowsBefore(block), work.sums + i});
+  });
+
+  if (options.invalid_is_error) {
+    for (int64_t i = 0; i < blocks.count(); ++i) {
+      const int64_t row = work.sums[i].first_invalid;
+      if (row < 0) continue;
+      const Block block = blocks[i];
+      const L* label = y_true[block.scale] + (block.FlatRow(shape) + row) * label_columns;
+      return InvalidTarget(cell, shape, block, row, label);
+    }
+  }
+  for (int64_t image = 0; image < shape.images; ++image) {
+    for (size_t scale = 0; scale < scales; ++scale) {
+      work.true_boxes[image * scales + scale] = GatherBoxes(blocks, scale, image, work);
+    }
+  }
+
+  const bool whole_image = options.ignore_scope == IgnoreScope::kImage;
+  for_each_block([&](int64_t i, const Block& block) {
+    const int64_t row = block.FlatRow(shape);
+    const YoloBoxes<L>* of_image = work.true_boxes + block.image * scales;
+    kernels.forward({&cell, grids[block.scale], MakeIgnoreTest<L>(options.ignore), shape.classes, block.first_row,
+                     block.rows, y_true[block.scale] + row * label_columns, y_pred[block.scale] + row * columns,
+                     whole_image ? of_image : of_image + block.scale, whole_image ? static_cast<int64_t>(scales) : 1,
+                     outputs.selection[block.scale] + row, outputs.objectness_gradient[block.scale] + row,
+                     work.sums + i});
+  });
+
+  for (int64_t image = 0; image < shape.images; ++image) {
+    YoloBlockSums sums;
+    for (size_t scale = 0; scale < scales; ++scale) {
+      const int64_t first = blocks.First(scale, image);
+      for (int64_t i = first; i < first + blocks.PerImage(scale); ++i) Add(work.sums[i], &sums);
+    }
+    WriteOutputs(image, sums, outputs);
+  }
+  return Status::Ok();
+}
+
+template <class T>
+Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& shape, const Compute<T>* loss_gradient,
+                          const std::vector<const Compute<T>*>& y_true, const std::vector<const T*>& y_pred,
+                          const YoloV3LossResiduals<Compute<T>>& residuals, const std::vector<T*>& gradient,
+                          Executor& executor) {
+  using L = Compute<T>;
+  DefaultFloatEnvironment environment;
+  const Status status = CheckYoloV3Options(options, shape);
+  if (!status.ok()) return status;
+  const YoloCellOptions cell = Resolve(options);
+  const Grids<L> grids(options, shape);
+  const int64_t row_bytes = (kYoloClasses + shape.classes) * static_cast<int64_t>(sizeof(T));
+  // Tasks begin on a cache line, whatever the row's width.
+  const int64_t lines = static_cast<int64_t>(kCacheLine);
+  const int64_t rows_per_task = std::max(lines, kGradientBytesPerTask / row_bytes / lines * lines);
+
+  std::vector<int64_t> first_task = {0};
+  int64_t bytes = 0;
+  for (size_t scale = 0; scale < shape.scales.size(); ++scale) {
+    const int64_t rows = shape.images * shape.Rows(scale);
+    first_task.push_back(first_task.back() + DividedUp(rows, rows_per_task));
+    bytes += rows * row_bytes;
+  }
+  ParallelFor(executor, first_task.back(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      size_t scale = 0;
+      while (task >= first_task[scale + 1]) ++scale;
+      const int64_t first = (task - first_task[scale]) * rows_per_task;
+      const int64_t last = std::min(first + rows_per_task, shape.images * shape.Rows(scale));
+      const bool aligned = reinterpret_cast<uintptr_t>(gradient[scale]) % kCacheLine == 0;
+      KernelsFor(T()).backward({&cell, grids[scale], shape.classes, first, last,
+                                aligned && bytes >= kStreamedGradientBytes, loss_gradient, y_true[scale], y_pred[scale],
+                                residuals.selection[scale], residuals.objectness_gradient[scale], gradient[scale]});
+    }
+  });
+  return Status::Ok();
+}
+
+#define DETLOSS_INSTANTIATE(T)                                                                            \
+  template size_t YoloV3LossWorkspaceBytes<T>(const YoloV3Shape&);                                        \
+  template Status YoloV3LossForward(const YoloV3LossOptions&, const YoloV3Shape&,                         \
+                                    const std::vector<const Compute<T>*>&, const std::vector<const T*>&,  \
+                                    const YoloV3LossOutputs<Compute<T>>&, void*, Executor&);              \
+  template Status YoloV3LossBackward(const YoloV3LossOptions&, const YoloV3Shape&, const Compute<T>*,     \
+                                     const std::vector<const Compute<T>*>&, const std::vector<const T*>&, \
+                                     const YoloV3LossResiduals<Compute<T>>&, const std::vector<T*>&, Executor&);
+DETLOSS_INSTANTIATE(float)
+DETLOSS_INSTANTIATE(double)
+DETLOSS_INSTANTIATE(Half)
+DETLOSS_INSTANTIATE(BFloat16)
+#undef DETLOSS_INSTANTIATE
+
+}  // namespace detloss

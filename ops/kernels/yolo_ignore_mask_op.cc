@@ -1,0 +1,58 @@
+#include "cc/yolo_ignore_mask.h"
+#include "ops/attributes.h"
+#include "ops/kernels/tensor_data.h"
+#include "ops/kernels/tensorflow_executor.h"
+#include "ops/yolo_ignore_mask_shapes.h"
+#include "tensorflow/core/framework/op_kernel.h"
+
+namespace detloss {
+namespace {
+
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+
+template <class T>
+class YoloIgnoreMaskOp final : public OpKernel {
+ public:
+  explicit YoloIgnoreMaskOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, ReadIgnoreOptions(context, &options_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor& boxes = context->input(0);
+    const Tensor& true_boxes = context->input(1);
+    IgnoreMaskShape shape;
+    TensorShape mask_shape;
+    OP_REQUIRES_OK(context, CheckIgnoreMaskShapes(boxes.shape(), true_boxes.shape(), &shape, &mask_shape));
+
+    Tensor *mask, workspace;
+    OP_REQUIRES_OK(context, context->allocate_output("mask", mask_shape, &mask));
+    OP_REQUIRES_OK(context, AllocateWorkspace(context, YoloIgnoreMaskWorkspaceBytes<T>(shape), &workspace));
+
+    TensorflowExecutor executor(context);
+    OP_REQUIRES_OK(context,
+                   ToAbsl(YoloIgnoreMask(options_, shape, Data<T>(boxes), Data<detloss::Compute<T>>(true_boxes),
+                                         MutableData<bool>(mask), workspace.data(), executor)));
+  }
+
+ private:
+  IgnoreOptions options_;
+};
+
+#define DETLOSS_REGISTER(T)                                                 \
+  REGISTER_KERNEL_BUILDER(Name("Detloss>YoloIgnoreMask")                    \
+                              .Device(tensorflow::DEVICE_CPU)               \
+                              .TypeConstraint<TensorflowType<T>::type>("T") \
+                              .TypeConstraint<Compute<T>>("Tlabel"),        \
+                          YoloIgnoreMaskOp<T>)
+DETLOSS_REGISTER(float);
+DETLOSS_REGISTER(double);
+DETLOSS_REGISTER(Half);
+DETLOSS_REGISTER(BFloat16);
+#undef DETLOSS_REGISTER
+
+}  // namespace
+}  // namespace detloss

@@ -1,0 +1,72 @@
+"""What the drop-ins share that run in a `Lambda` layer over the outputs and labels of a whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+import detloss
+from detloss.keras_common.yolov3_settings import STRIDES, check_num_classes
+
+_ANCHORS_PER_SCALE = 3
+
+
+def take_prediction(y_true: Any, y_pred: Any) -> Any:
+    """The prediction: what to compile with where the model's output is the loss already.
+
+    `model.compile(optimizer, loss={"yolo_loss": take_prediction})` is the repositories'
+    `{"yolo_loss": lambda y_true, y_pred: y_pred}`, but Keras can load a saved model with it.
+    """
+    return y_pred
+
+
+# tf_keras would rewrite the whole call tree below with AutoGraph.
+@tf.autograph.experimental.do_not_convert
+def yolov3_loss_of_model(
+    args: Sequence[Any],
+    anchors: Any,
+    anchor_rows: Mapping[int, Sequence[Sequence[int]]],
+    num_classes: int,
+    **options: Any,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Loss and components per image of `args`, the outputs of a model followed by as many labels.
+
+    Args:
+      args: outputs, coarsest scale first, then labels.
+      anchors: widths and heights in pixels, `[9, 2]` or `[6, 2]`; an array, a list or what Keras made of them.
+      anchor_rows: rows of the anchors of every scale, by the number of scales.
+      num_classes: classes.
+      **options: options of `detloss.yolov3_loss`.
+
+    Raises:
+      ValueError: the number of anchors or of tensors is wrong, or a shape does not fit `num_classes`.
+    """
+    pixels = _as_pixels(anchors)
+    rows = anchor_rows.get(len(pixels) // _ANCHORS_PER_SCALE)
+    if rows is None or len(pixels) % _ANCHORS_PER_SCALE:
+        expected = " or ".join(str(_ANCHORS_PER_SCALE * scales) for scales in sorted(anchor_rows, reverse=True))
+        raise ValueError(f"anchors: expected {expected} anchors, got {len(pixels)}")
+    if len(args) != 2 * len(rows):
+        raise ValueError(
+            f"args: expected {len(rows)} outputs and as many labels for {len(pixels)} anchors, got {len(args)} tensors"
+        )
+    outputs = [tf.convert_to_tensor(tensor) for tensor in args[: len(rows)]]
+    labels = [tf.convert_to_tensor(tensor) for tensor in args[len(rows) :]]
+    check_num_classes(labels, outputs, num_classes, _ANCHORS_PER_SCALE)
+    return detloss.yolov3_loss(
+        labels, outputs, pixels[np.array(rows)], stride=STRIDES[: len(rows)], return_components=True, **options
+    )
+
+
+def _as_pixels(anchors: Any) -> npt.NDArray[np.float64]:
+    # tf_keras hands the arguments of a loaded Lambda layer over as it stored them.
+    if isinstance(anchors, Mapping):
+        anchors = anchors.get("config", anchors).get("value")
+    pixels = np.asarray(anchors, np.float64)
+    if pixels.ndim != 2 or pixels.shape[1] != 2:
+        raise ValueError(f"anchors: expected shape [9, 2] or [6, 2], got {list(pixels.shape)}")
+    return pixels

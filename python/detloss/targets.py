@@ -1,0 +1,187 @@
+"""`detloss.check_targets`: the losses' rules for labels, on NumPy arrays, for a data pipeline."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detloss.ssd_layout import SSDLayout, as_layout
+
+_TARGET_FORMATS = ("center", "corner")
+_FIRST_CLASS = 5
+_MOST_SHOWN = 5
+_MOST_VALUES_SHOWN = 30
+
+_Mask = npt.NDArray[np.bool_]
+_Labels = npt.NDArray[np.float32]
+#: What a label has to be, and where it is not.
+_Rule = tuple[str, _Mask]
+
+
+def check_targets(
+    y_true: Any,
+    *,
+    target_format: str = "center",
+    num_classes: int | None = None,
+    layout: SSDLayout | str | None = None,
+) -> None:
+    """Checks labels by the rules of `yolov3_loss`, or of `ssd_loss` if a layout is given; TensorFlow is not needed.
+
+    A YOLOv3 label is invalid if one of the five box and objectness values is not finite or the objectness is not within
+    [0, 1]; with an object (objectness not 0) also if x or y is not within [0, 1], w or h is not above 0, w * h is not
+    below 2, or no class is in range: class scores within [0, 1] and one of them above 0, or a class index from 0 to
+    below `num_classes`. The losses leave such a cell out and count it in `num_invalid`.
+
+    An SSD label is invalid if a class label (or the positive flag) is negative or not finite, or an offset of a
+    positive box is not finite.
+
+    Args:
+      y_true: YOLOv3: labels `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for `"corner"`), or a list or tuple of them, one
+        per scale. SSD: labels `[B, N, width]`. Any numeric dtype; checked as float32, as the losses read them.
+      target_format: `"center"` (x, y, w, h of the centre, relative to the input) or `"corner"` (x1, y1, x2, y2).
+      num_classes: number of classes; needed for `"corner"`, compared with the shape for `"center"` if given.
+      layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"` for SSD labels.
+
+    Raises:
+      ValueError: labels are invalid: the text names the first few by image, scale, cell, anchor (image and box for
+        SSD), the rule they break and their values, and says how many there are; or an argument is wrong.
+      TypeError: labels that are no numbers.
+    """
+    if layout is not None:
+        _check_ssd_targets(_as_labels("y_true", y_true), as_layout(layout))
+        return
+    if target_format not in _TARGET_FORMATS:
+        raise ValueError(f"target_format: expected one of {sorted(_TARGET_FORMATS)}, got {target_format!r}")
+    if target_format == "corner" and num_classes is None:
+        raise ValueError("num_classes: expected the number of classes, which corner labels do not tell, got None")
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"num_classes: expected at least 1, got {num_classes!r}")
+    several = isinstance(y_true, list | tuple)
+    descriptions: list[str] = []
+    invalid = 0
+    for scale, value in enumerate(y_true if several else [y_true]):
+        labels = _as_labels(f"y_true[{scale}]" if several else "y_true", value)
+        rules = _yolov3_rules(labels, target_format, num_classes)
+        names = _YOLOV3_NAMES[target_format]
+        found, lines = _broken(labels, rules, functools.partial(_name_cell, scale), names)
+        invalid += found
+        descriptions += lines
+    _raise_for(descriptions, invalid, "cells")
+
+
+_YOLOV3_NAMES = {
+    "center": "x, y, w, h, objectness, classes",
+    "corner": "x1, y1, x2, y2, objectness, class index",
+}
+
+
+def _name_cell(scale: int, index: Sequence[int]) -> str:
+    image, row, column, anchor = index
+    return f"image {image}, scale {scale}, cell (row {row}, column {column}), anchor {anchor}"
+
+
+def _yolov3_rules(labels: _Labels, target_format: str, num_classes: int | None) -> list[_Rule]:
+    corner = target_format == "corner"
+    columns = _FIRST_CLASS + (1 if corner or num_classes is None else num_classes)
+    exact = corner or num_classes is not None
+    if labels.ndim != 5 or labels.shape[-1] < columns or (exact and labels.shape[-1] != columns):
+        last = "6" if corner else f"5 + {num_classes or 'C'}"
+        raise ValueError(
+            f"y_true: expected shape [batch, rows, columns, anchors, {last}] for {target_format} labels, got "
+            f"{list(labels.shape)}"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):
+        x, y, w, h = _center_and_size(labels, corner)
+        objectness = labels[..., 4]
+        is_object = objectness != 0
+        return [
+            ("box and objectness must be finite", ~np.isfinite(labels[..., :_FIRST_CLASS]).all(axis=-1)),
+            ("objectness must be within [0, 1]", ~_within_0_and_1(objectness)),
+            ("x and y of the centre must be within [0, 1]", is_object & ~(_within_0_and_1(x) & _within_0_and_1(y))),
+            ("w and h must be above 0", is_object & ~((w > 0) & (h > 0))),
+            ("w * h must be below 2", is_object & ~(w * h < 2)),
+            _class_rule(labels, is_object, num_classes if corner else None),
+        ]
+
+
+def _center_and_size(labels: _Labels, corner: bool) -> tuple[_Labels, ...]:
+    a, b, c, d = np.moveaxis(labels[..., :4], -1, 0)
+    return ((a + c) / 2, (b + d) / 2, c - a, d - b) if corner else (a, b, c, d)
+
+
+def _class_rule(labels: _Labels, is_object: _Mask, num_classes: int | None) -> _Rule:
+    """`num_classes` for a class index, `None` for class scores."""
+    if num_classes is not None:
+        index = labels[..., _FIRST_CLASS]
+        return f"the class index must be within [0, {num_classes})", is_object & ~((index >= 0) & (index < num_classes))
+    # Most cells hold no object: only the others' scores are read.
+    bad = np.zeros(is_object.shape, np.bool_)
+    scores = labels[is_object, _FIRST_CLASS:]
+    bad[is_object] = ~(_within_0_and_1(scores).all(axis=-1) & (scores > 0).any(axis=-1))
+    return "class scores must be within [0, 1], and one of them above 0", bad
+
+
+def _check_ssd_targets(labels: _Labels, layout: SSDLayout) -> None:
+    if labels.ndim != 3:
+        raise ValueError(f"y_true: expected shape [batch, boxes, width] for SSD labels, got {list(labels.shape)}")
+    columns = layout.resolve(labels.shape[-1])
+    assert columns.num_classes is not None
+    classes = labels[..., columns.class_column : columns.class_column + columns.num_classes]
+    offsets = labels[..., columns.box_column : columns.box_column + 4]
+    rules: list[_Rule] = [("class labels must be finite and at least 0", np.any(~_is_weight(classes), axis=-1))]
+    if columns.positive_column is None:
+        positive = classes[..., 1:].max(axis=-1)
+    else:
+        positive = labels[..., columns.positive_column]
+        rules.append(("the positive flag must be finite and at least 0", ~_is_weight(positive)))
+    rules.append(("offsets of a positive box must be finite", (positive != 0) & ~np.isfinite(offsets).all(axis=-1)))
+    found, lines = _broken(labels, rules, lambda index: f"image {index[0]}, box {index[1]}", "labels")
+    _raise_for(lines, found, "boxes")
+
+
+def _is_weight(labels: _Labels) -> _Mask:
+    return np.isfinite(labels) & (labels >= 0)
+
+
+def _within_0_and_1(labels: _Labels) -> _Mask:
+    """False for NaN."""
+    return (labels >= 0) & (labels <= 1)
+
+
+def _as_labels(name: str, value: Any) -> _Labels:
+    labels = np.asarray(value)
+    # ml_dtypes' bfloat16 is of kind V, and a number all the same.
+    if labels.dtype.kind not in "fiub" and labels.dtype.name != "bfloat16":
+        raise TypeError(f"{name}: expected a numeric dtype, got {labels.dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        return labels.astype(np.float32, copy=False)
+
+
+def _broken(
+    labels: _Labels, rules: list[_Rule], name_of: Callable[[Sequence[int]], str], names: str
+) -> tuple[int, list[str]]:
+    """How many labels break a rule, and a line about each of the first few."""
+    invalid = np.any([broken for _, broken in rules], axis=0)
+    lines = []
+    for index in np.argwhere(invalid)[:_MOST_SHOWN]:
+        place = tuple(int(part) for part in index)
+        reason = next(rule for rule, broken in rules if broken[place])
+        lines.append(f"{name_of(place)}: {reason}, got {names} = {_shown(labels[place])}")
+    return int(np.count_nonzero(invalid)), lines
+
+
+def _shown(values: _Labels) -> str:
+    shown = ", ".join(f"{value:g}" for value in values[:_MOST_VALUES_SHOWN])
+    return shown if len(values) <= _MOST_VALUES_SHOWN else f"{shown}, ... ({len(values)} values)"
+
+
+def _raise_for(lines: list[str], invalid: int, what: str) -> None:
+    if not invalid:
+        return
+    shown = lines[:_MOST_SHOWN]
+    more = f"\n  and {invalid - len(shown)} more" if invalid > len(shown) else ""
+    raise ValueError(f"y_true: expected valid labels, got {invalid} invalid {what}:\n  " + "\n  ".join(shown) + more)

@@ -1,0 +1,567 @@
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "cc/thread_pool.h"
+#include "cc/yolov3_loss.h"
+#include "tests/cc/check.h"
+#include "tests/cc/dtype_values.h"
+#include "tests/cc/plain_yolov3_loss.h"
+#include "tests/cc/rounding.h"
+#include "tests/cc/yolov3_cases.h"
+
+#if defined(__x86_64__)
+#include "tests/cc/flush_to_zero.h"
+#endif
+
+namespace detloss {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+template <class T>
+PlainYoloV3Loss PlainOf(const YoloCase<T>& given) {
+  return ComputePlainYoloV3Loss<T>(given.options, given.shape, given.y_true, given.y_pred, given.loss_gradient);
+}
+
+template <class T>
+void CheckAgainstPlain(const YoloCase<T>& given, const PlainYoloV3Loss& want, Executor& executor) {
+  const YoloRun<T> got = RunYoloV3Loss(given, executor);
+  CHECK_EQUAL(got.status.message(), "");
+  if (!got.status.ok()) return;
+  CHECK_BITS_EQUAL(got.num_invalid, want.num_invalid);
+  CheckTotals<T>(got.loss, want.loss);
+  CheckTotals<T>(got.box, want.box);
+  CheckTotals<T>(got.xy, want.xy);
+  CheckTotals<T>(got.wh, want.wh);
+  CheckTotals<T>(got.no_object, want.no_object);
+  CheckTotals<T>(got.object, want.object);
+  CheckTotals<T>(got.class_term, want.class_term);
+  for (size_t scale = 0; scale < want.selection.size(); ++scale) {
+    const check::Context context("scale " + check::Show(scale));
+    CHECK_BITS_EQUAL(got.selection[scale], want.selection[scale]);
+    CheckGradient(got.objectness_gradient[scale], want.objectness_gradient[scale]);
+    CheckGradient(got.gradient[scale], want.gradient[scale]);
+  }
+}
+
+std::string Describe(const YoloV3LossOptions& options, const YoloCaseShape& shape, uint64_t seed) {
+  const YoloCellOptions& cell = options.cell;
+  std::string text = "box_loss " + check::Show(static_cast<int>(cell.box_loss)) + ", overlap " +
+                     check::Show(static_cast<int>(cell.overlap)) + ", class_loss " +
+                     check::Show(static_cast<int>(cell.class_loss)) + ", class_focal " + check::Show(cell.class_focal) +
+                     ", objectness_focal " + check::Show(cell.objectness_focal) + ", corner " +
+                     check::Show(cell.corner_targets) + ", smoothing " + check::Show(cell.label_smoothing) +
+                     ", thresh " + check::Show(options.ignore.thresh) + ", above " + check::Show(options.ignore.above) +
+                     ", " + check::Show(shape.images) + " images, " + check::Show(shape.anchors) + " anchors, " +
+                     check::Show(shape.classes) + " classes, scales";
+  for (const YoloScaleShape& scale : shape.scales) {
+    text += " " + check::Show(scale.height) + "x" + check::Show(scale.width);
+  }
+  return text + ", nan_predictions " + check::Show(shape.nan_predictions) + ", seed " + check::Show(seed);
+}
+
+// Takes the first case from `seed` on whose ignored rows do not depend on rounding.
+template <class T>
+void CheckRandomCase(const YoloV3LossOptions& options, const YoloCaseShape& shape, uint64_t seed) {
+  const check::Context context(Describe(options, shape, seed));
+  constexpr int kAttempts = 50;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const YoloCase<T> given = MakeYoloCase<T>(options, shape, seed * kAttempts + attempt);
+    const PlainYoloV3Loss want = PlainOf(given);
+    if (!want.is_separated) continue;
+    SerialExecutor serial;
+    CheckAgainstPlain(given, want, serial);
+    return;
+  }
+  CHECK(!"a case whose ignored rows do not depend on rounding");
+}
+
+// Choices and numbers that differ from seed to seed.
+YoloV3LossOptions SomeYoloOptions(uint64_t seed, YoloCaseShape* shape) {
+  const std::vector<YoloV3LossOptions> all = AllYoloChoices();
+  YoloV3LossOptions options = all[seed * 37 % all.size()];
+  shape->whole_classes = options.cell.class_loss == ClassLoss::kNormalizedSigmoid;
+  VaryYoloNumbers(seed, *shape, &options);
+  return options;
+}
+
+}  // namespace
+
+TEST(AgreesWithPlainLoopsForAllOptions) {
+  uint64_t seed = 0;
+  for (const YoloV3LossOptions& choices : AllYoloChoices()) {
+    for (bool nan_predictions : {false, false, true}) {
+      YoloCaseShape shape;
+      shape.nan_predictions = nan_predictions;
+      shape.whole_classes = choices.cell.class_loss == ClassLoss::kNormalizedSigmoid;
+      YoloV3LossOptions options = choices;
+      VaryYoloNumbers(++seed, shape, &options);
+      ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, shape, seed); });
+    }
+  }
+}
+
+// Classes are taken sixteen at a time.
+TEST(AgreesWithPlainLoopsForAnyNumberOfClasses) {
+  for (int64_t classes = 1; classes <= 81; ++classes) {
+    YoloCaseShape shape;
+    shape.classes = classes;
+    shape.scales = {{3, 3}};
+    for (uint64_t i = 0; i < 4; ++i) {
+      const uint64_t seed = static_cast<uint64_t>(classes) * 4 + i;
+      const YoloV3LossOptions options = SomeYoloOptions(seed, &shape);
+      ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, shape, seed); });
+    }
+  }
+}
+
+// Rows are taken 512 at a time.
+TEST(AgreesWithPlainLoopsForAnyShape) {
+  const std::vector<std::vector<YoloScaleShape>> grids = {
+      {{1, 1}},                      // a single cell
+      {{1, 7}},                      //
+      {{7, 1}, {1, 2}},              //
+      {{16, 32}},                    // a block to the row, with one anchor
+      {{19, 27}},                    // one more
+      {{7, 73}},                     // one less
+      {{0, 3}, {2, 2}},              // nothing on a scale
+      {{5, 5}, {10, 10}, {20, 20}},  //
+      {{33, 31}},
+  };
+  uint64_t seed = 1000;
+  for (const std::vector<YoloScaleShape>& scales : grids) {
+    for (int64_t images : {0, 1, 3}) {
+      for (int64_t anchors : {1, 3}) {
+        YoloCaseShape shape;
+        shape.images = images;
+        shape.anchors = anchors;
+        shape.classes = 3;
+        shape.scales = scales;
+        shape.objects = 0.02;
+        const YoloV3LossOptions options = SomeYoloOptions(++seed, &shape);
+        ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, shape, seed); });
+      }
+    }
+  }
+}
+
+TEST(AgreesWithPlainLoopsForAnyShareOfObjects) {
+  uint64_t seed = 2000;
+  for (double objects : {0.0, 0.5, 1.0}) {
+    for (double invalid : {0.0, 0.5, 1.0}) {
+      for (int i = 0; i < 6; ++i) {
+        YoloCaseShape shape;
+        shape.objects = objects;
+        shape.invalid = invalid;
+        const YoloV3LossOptions options = SomeYoloOptions(++seed, &shape);
+        ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, shape, seed); });
+      }
+    }
+  }
+}
+
+TEST(BitsDoNotDependOnThreads) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    YoloCaseShape shape;
+    shape.images = 3;
+    shape.scales = {{13, 13}, {26, 26}};
+    shape.objects = 0.02;
+    shape.nan_predictions = seed == 4;
+    const YoloV3LossOptions options = SomeYoloOptions(seed * 11, &shape);
+    const check::Context context(Describe(options, shape, seed));
+    ForEachDtype([&](auto zero) {
+      const auto given = MakeYoloCase<decltype(zero)>(options, shape, seed);
+      SerialExecutor serial;
+      const auto want = RunYoloV3Loss(given, serial);
+      for (int threads : {1, 2, 7}) {
+        const check::Context number(check::Show(threads) + " threads");
+        ThreadPool pool(threads);
+        CheckSameRun(RunYoloV3Loss(given, pool), want);
+      }
+    });
+  }
+}
+
+// Gradients of 8 MB or more are streamed past the cache where they begin on a cache line.
+TEST(AStreamedGradientHasTheBitsOfAPlainOne) {
+  ThreadPool pool(2);
+  uint64_t seed = 0;
+  for (int64_t classes : {20, 80, 600}) {  // the last one's groups of rows exceed the buffer: nothing is streamed
+    ForEachDtype([&](auto zero) {
+      using T = decltype(zero);
+      YoloCaseShape shape;
+      shape.classes = classes;
+      const int64_t row_bytes = (5 + classes) * static_cast<int64_t>(sizeof(T)) * shape.images * shape.anchors;
+      shape.scales = {{2, 3}, {(int64_t{8} << 20) / row_bytes / 50 + 1, 51}};
+      shape.objects = 0.01;
+      YoloV3LossOptions options;
+      options.cell.class_focal = ++seed % 2 == 0;
+      const YoloCase<T> given = MakeYoloCase<T>(options, shape, seed);
+      CheckSameRun(RunYoloV3Loss(given, pool), RunYoloV3Loss(given, pool, 1));
+    });
+  }
+}
+
+TEST(TheGradientAgreesWithFiniteDifferences) {
+  constexpr double kStep = 1e-6;
+  SerialExecutor serial;
+  uint64_t seed = 0;
+  for (YoloV3LossOptions options : AllYoloChoices()) {
+    // The softmax has TensorFlow's gradient, which is the loss's own where labels add up to one; so has CIoU, whose
+    // alpha is held.
+    if (options.cell.overlap == Overlap::kCiou) continue;
+    YoloCaseShape shape;
+    shape.scales = {{2, 2}, {1, 3}};
+    shape.images = 1;
+    shape.objects = 0.3;
+    shape.extreme_logits = false;
+    shape.whole_classes = true;
+    VaryYoloNumbers(++seed, shape, &options);
+    if (options.cell.class_loss == ClassLoss::kSoftmax) options.cell.label_smoothing = 0;
+    YoloCase<double> given = MakeYoloCase<double>(options, shape, seed);
+    given.loss_gradient = {0.75};
+    const check::Context context(Describe(options, shape, seed));
+    const YoloRun<double> run = RunYoloV3Loss(given, serial);
+    for (size_t scale = 0; scale < given.y_pred.size(); ++scale) {
+      for (size_t i = 0; i < given.y_pred[scale].size(); ++i) {
+        double& logit = given.y_pred[scale][i];
+        const double x = logit;
+        if (std::isnan(x)) continue;
+        const auto moved = [&](double by) {
+          logit = x + by;
+          const YoloRun<double> other = RunYoloV3Loss(given, serial);
+          logit = x;
+          CHECK_BITS_EQUAL(other.selection[scale], run.selection[scale]);
+          return 0.75 * other.loss[0];
+        };
+        const double slope = (moved(kStep) - moved(-kStep)) / (2 * kStep);
+        CHECK_NEAR(run.gradient[scale][i], slope, 1e-6 * (1 + std::fabs(slope)));
+      }
+    }
+  }
+}
+
+namespace {
+
+// One image, one scale of one row of `width` cells, one anchor of half the input's width and height, two classes.
+YoloCase<float> SmallCase(const YoloV3LossOptions& options, std::vector<float> y_true, std::vector<float> y_pred) {
+  const int64_t width = static_cast<int64_t>(y_pred.size()) / 7;
+  YoloCase<float> made = {options, {1, 1, 2, {{1, width}}}, {std::move(y_true)}, {std::move(y_pred)}, {1}};
+  made.options.anchors = {0.5f, 0.5f};
+  made.options.strides = {0};
+  return made;
+}
+
+void CheckFloats(const std::vector<float>& got, const std::vector<double>& want) {
+  CHECK_EQUAL(got.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i) CHECK_NEAR(got[i], want[i], 1e-6 * std::fabs(want[i]) + 1e-7);
+}
+
+}  // namespace
+
+TEST(AnExampleByHand) {
+  SerialExecutor serial;
+  YoloV3LossOptions options;
+  options.cell.object_weight = 2;
+  options.cell.no_object_weight = 3;
+  const double ln2 = std::log(2.0), e = std::exp(1.0);
+  const YoloCase<float> given = SmallCase(options,
+                                          {
+                                              0.25f, 0.5f, 0.5f, 0.5f, 1, 0, 1,  //
+                                              0, 0, 0, 0, 0, 0, 0,               //
+                                          },
+                                          {
+                                              0, 0, 1, 0, 0, 0, 1,  //
+                                              0, 0, 0, 0, 0, 9, 9,  //
+                                          });
+  const YoloRun<float> got = RunYoloV3Loss(given, serial);
+  const double weight = 1.75, p = 1 / (1 + std::exp(-1.0));
+  CheckFloats(got.xy, {weight * 2 * ln2});
+  CheckFloats(got.wh, {weight * 0.5});
+  CheckFloats(got.box, {weight * (2 * ln2 + 0.5)});
+  CheckFloats(got.object, {2 * ln2});
+  CheckFloats(got.no_object, {3 * ln2});
+  CheckFloats(got.class_term, {ln2 + std::log(1 + 1 / e)});
+  CheckFloats(got.loss, {weight * (2 * ln2 + 0.5) + 5 * ln2 + ln2 + std::log(1 + 1 / e)});
+  CHECK_BITS_EQUAL(got.selection[0], (std::vector<uint8_t>{kYoloObject, 0}));
+  CheckFloats(got.objectness_gradient[0], {-1, 1.5});
+  CheckFloats(got.gradient[0], {
+                                   0, 0, weight, 0, -1, 0.5, p - 1,  //
+                                   0, 0, 0, 0, 1.5, 0, 0,            //
+                               });
+}
+
+TEST(SelectionNamesObjectsIgnoredAndInvalidRows) {
+  SerialExecutor serial;
+  const float nan = static_cast<float>(kNan);
+  YoloV3LossOptions options;
+  options.ignore.thresh = 1.0f / 3;
+  YoloCase<float> given = SmallCase(options,
+                                    {
+                                        0.375f, 0.5f, 0.5f, 0.5f, 1, 1, 0,  // its own prediction is the box
+                                        0,      0,    0,    0,    0, 0, 0,  // a quarter further: overlap 1/3
+                                        0,      0,    0,    0,    0, 0, 0,  // two quarters: overlap 0
+                                        nan,    0,    0,    0,    0, 0, 0,  // invalid
+                                    },
+                                    std::vector<float>(4 * 7, 0));
+  given.y_true[0][0] = 0.125f;
+  const auto check_selection = [&](const std::vector<uint8_t>& want) {
+    const YoloRun<float> got = RunYoloV3Loss(given, serial);
+    CHECK_BITS_EQUAL(got.selection[0], want);
+  };
+  check_selection({kYoloObject | kYoloIgnored, kYoloIgnored, 0, kYoloInvalid});
+  given.options.ignore.thresh = std::nextafter(1.0f / 3, 1.0f);
+  check_selection({kYoloObject | kYoloIgnored, 0, 0, kYoloInvalid});
+  given.y_true[0] = {0.25f, 0.5f, 0.5f, 0.5f, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  given.options.ignore = {0.6f, false};  // 3/8 of 5/8
+  check_selection({kYoloObject | kYoloIgnored, kYoloIgnored, 0, 0});
+  given.options.cell.objectness_focal = true;  // asks for no mask
+  check_selection({kYoloObject, 0, 0, 0});
+}
+
+// A scale of one cell with the true box, and one whose cell predicts it.
+TEST(TheIgnoreScopeIsTheScaleOrTheImage) {
+  SerialExecutor serial;
+  for (IgnoreScope scope : {IgnoreScope::kScale, IgnoreScope::kImage}) {
+    YoloCase<float> given;
+    given.options.ignore_scope = scope;
+    given.options.anchors = {0.5f, 0.5f, 0.5f, 0.5f};
+    given.options.strides = {0, 0};
+    given.shape = {2, 1, 1, {{1, 1}, {1, 1}}};
+    given.y_true = {{0.5f, 0.5f, 0.5f, 0.5f, 1, 1, 0, 0, 0, 0, 0, 0}, std::vector<float>(12, 0)};
+    given.y_pred = {std::vector<float>(12, 0), std::vector<float>(12, 0)};
+    given.loss_gradient = {1, 1};
+    const YoloRun<float> got = RunYoloV3Loss(given, serial);
+    CHECK_BITS_EQUAL(got.selection[0], (std::vector<uint8_t>{kYoloObject | kYoloIgnored, 0}));
+    const uint8_t other = scope == IgnoreScope::kImage ? kYoloIgnored : 0;
+    CHECK_BITS_EQUAL(got.selection[1], (std::vector<uint8_t>{other, 0}));
+  }
+}
+
+TEST(NanAmongTheFiveLogitsOfAValidRowIsNeverHidden) {
+  SerialExecutor serial;
+  const float nan = static_cast<float>(kNan);
+  for (const YoloV3LossOptions& options : AllYoloChoices()) {
+    if (options.cell.corner_targets) continue;
+    const YoloCase<float> given =
+        SmallCase(options, {0.25f, 0.5f, 0.5f, 0.5f, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0},
+                  std::vector<float>(21, 0.5f));
+    CHECK(std::isfinite(RunYoloV3Loss(given, serial).loss[0]));
+    for (size_t column = 0; column < 21; ++column) {
+      const check::Context context("column " + check::Show(column) + ", " + Describe(options, YoloCaseShape(), 0));
+      YoloCase<float> spoilt = given;
+      spoilt.y_pred[0][column] = nan;
+      const YoloRun<float> got = RunYoloV3Loss(spoilt, serial);
+      const bool is_class = column % 7 >= 5;
+      const bool class_counts = options.cell.class_loss != ClassLoss::kNone && (column < 7 || options.cell.class_focal);
+      const bool matters = column < 14 && (!is_class || class_counts);
+      CHECK_EQUAL(std::isnan(got.loss[0]), matters);
+      CHECK_EQUAL(std::isnan(got.no_object[0]), matters && !is_class);
+      CHECK_EQUAL(std::isnan(got.class_term[0]), matters && is_class);
+      if (!matters) {
+        for (float slope : got.gradient[0]) CHECK(std::isfinite(slope));
+      }
+    }
+  }
+}
+
+// A box that is not a number overlaps nothing.
+TEST(ANanBoxIsNotIgnored) {
+  SerialExecutor serial;
+  YoloV3LossOptions options;
+  options.ignore.thresh = 0;
+  for (size_t column = 0; column < 4; ++column) {
+    const check::Context context("column " + check::Show(column));
+    YoloCase<float> given =
+        SmallCase(options, {0.25f, 0.5f, 0.5f, 0.5f, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0}, std::vector<float>(14, 0));
+    given.y_pred[0][7 + column] = static_cast<float>(kNan);
+    const YoloRun<float> got = RunYoloV3Loss(given, serial);
+    CHECK_BITS_EQUAL(got.selection[0], (std::vector<uint8_t>{kYoloObject | kYoloIgnored, 0}));
+  }
+}
+
+TEST(LargeLogitsGiveFiniteLossesAndGradients) {
+  SerialExecutor serial;
+  for (const YoloV3LossOptions& options : AllYoloChoices()) {
+    if (options.cell.corner_targets) continue;
+    for (int i = 0; i < 64; ++i) {
+      std::vector<float> logits(14, 0.5f);
+      const float sizes[] = {-1e4f, 1e4f, 100, -100};
+      for (int k = 0; k < 7; ++k) logits[k] = logits[7 + k] = sizes[(i >> (k % 3 * 2)) % 4];
+      const YoloCase<float> given =
+          SmallCase(options, {0.25f, 0.5f, 0.5f, 0.25f, 0.5f, 0, 1, 0, 0, 0, 0, 0, 0, 0}, logits);
+      const check::Context context("logits " + check::Show(i) + ", " + Describe(options, YoloCaseShape(), 0));
+      const YoloRun<float> got = RunYoloV3Loss(given, serial);
+      CHECK(std::isfinite(got.loss[0]));
+      for (float slope : got.gradient[0]) CHECK(std::isfinite(slope));
+    }
+  }
+}
+
+// The gradient of a row that does not count is zero, whatever that of the loss is.
+TEST(RowsThatDoNotCountHaveNoGradient) {
+  SerialExecutor serial;
+  const float nan = static_cast<float>(kNan);
+  YoloV3LossOptions options;
+  YoloCase<float> given =
+      SmallCase(options, {0.25f, 0.5f, 0.5f, 0.5f, 1, 0, 1, 0, 0, 0, 0, 2, 0, 0}, std::vector<float>(14, nan));
+  std::fill_n(given.y_pred[0].begin(), 7, 0.0f);
+  given.loss_gradient = {HUGE_VALF};
+  const YoloRun<float> got = RunYoloV3Loss(given, serial);
+  CHECK(std::isfinite(got.loss[0]));
+  for (size_t i = 7; i < 14; ++i) CHECK_BITS_EQUAL(got.gradient[0][i], 0.0f);
+}
+
+#if defined(__x86_64__)
+TEST(BitsDoNotDependOnTheCallersFloatMode) {
+  SerialExecutor serial;
+  for (const YoloV3LossOptions& options : AllYoloChoices()) {
+    if (options.cell.corner_targets) continue;
+    // Subnormal objectness, classes, sizes, weights and gradients.
+    YoloCase<float> given = SmallCase(
+        options, {0.25f, 0.5f, 1e-39f, 0.5f, 1e-40f, 0, 1, 0.75f, 0.5f, 0.5f, 0.5f, 1, 1e-40f, 1, 0, 0, 0, 0, 0, 0, 0},
+        std::vector<float>(21, 0.5f));
+    given.options.cell.no_object_weight = 1e-40f;
+    given.options.cell.class_weight = 1e-39f;
+    for (float loss_gradient : {1.0f, 1e-39f}) {
+      given.loss_gradient = {loss_gradient};
+      const YoloRun<float> want = RunYoloV3Loss(given, serial);
+      const FlushToZero flush;
+      CheckSameRun(RunYoloV3Loss(given, serial), want);
+    }
+  }
+}
+#endif
+
+namespace {
+
+// What either direction answers.
+void CheckRefused(const YoloCase<float>& given, const std::string& message) {
+  SerialExecutor serial;
+  CHECK_EQUAL(RunYoloV3Loss(given, serial).status.message(), message);
+  const std::vector<float> objectness(given.y_pred[0].size() / 7, 0);
+  const std::vector<uint8_t> selection(objectness.size(), 0);
+  const GuardedBuffer<float> gradient(static_cast<int64_t>(given.y_pred[0].size()));
+  const Status status = YoloV3LossBackward<float>(given.options, given.shape, given.loss_gradient.data(),
+                                                  PointersTo(given.y_true), PointersTo(given.y_pred),
+                                                  {{objectness.data()}, {selection.data()}}, {gradient.data()}, serial);
+  CHECK_EQUAL(status.message(), message);
+}
+
+}  // namespace
+
+TEST(WrongOptionsAreRefused) {
+  const YoloCase<float> good =
+      SmallCase({}, {0.25f, 0.5f, 0.5f, 0.5f, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0}, std::vector<float>(14, 0));
+  const auto check_refused = [&](const auto& change, const std::string& message) {
+    YoloCase<float> bad = good;
+    change(&bad.options);
+    CheckRefused(bad, message);
+  };
+  using Options = YoloV3LossOptions;
+  const float nan = static_cast<float>(kNan);
+  check_refused([](Options*) {}, "");
+  check_refused([](Options* options) { options->anchors.pop_back(); },
+                "anchors: expected 2 numbers, width and height of every anchor of every scale, got 1");
+  check_refused([](Options* options) { options->strides = {8, 8}; },
+                "strides: expected 1 numbers, one per scale, got 2");
+  check_refused([](Options* options) { options->grid_sense = {1, 1, 1}; },
+                "grid_sense: expected 1 numbers, one per scale, got 3");
+  check_refused([](Options* options) { options->class_weights = {1}; },
+                "class_weights: expected 2 numbers, one per class, got 1");
+  check_refused([](Options* options) { options->ignore.thresh = -0.5f; },
+                "ignore_thresh: expected a finite number of at least 0, got -0.500000");
+  check_refused([](Options* options) { options->ignore.thresh = HUGE_VALF; },
+                "ignore_thresh: expected a finite number of at least 0, got inf");
+  const std::string smoothing = "label_smoothing: expected a number from 0 to below 1, got ";
+  check_refused([](Options* options) { options->cell.label_smoothing = 1; }, smoothing + "1");
+  check_refused([](Options* options) { options->cell.label_smoothing = -0.125f; }, smoothing + "-0.125");
+  check_refused([&](Options* options) { options->cell.label_smoothing = nan; }, smoothing + "nan");
+  check_refused([](Options* options) { options->cell.label_smoothing = std::nextafter(1.0f, 0.0f); }, "");
+  const std::string weight = ": expected a finite number of at least 0, got ";
+  check_refused([](Options* options) { options->cell.box_weight = -1; }, "box_weight" + weight + "-1");
+  check_refused([](Options* options) { options->cell.object_weight = HUGE_VALF; }, "object_weight" + weight + "inf");
+  check_refused([&](Options* options) { options->cell.no_object_weight = -nan; }, "no_object_weight" + weight + "nan");
+  check_refused([](Options* options) { options->cell.class_weight = -2; }, "class_weight" + weight + "-2");
+  check_refused([](Options* options) { options->class_weights = {1, -0.5f}; }, "class_weights" + weight + "-0.5");
+  check_refused([](Options* options) { options->anchors[1] = 0; }, "anchors: expected finite numbers above 0, got 0");
+  check_refused([](Options* options) { options->anchors[0] = HUGE_VALF; },
+                "anchors: expected finite numbers above 0, got inf");
+  check_refused([](Options* options) { options->grid_sense = {0.5f}; }, "grid_sense: expected at least 1, got 0.5");
+  check_refused([&](Options* options) { options->grid_sense = {nan}; }, "grid_sense: expected at least 1, got nan");
+  check_refused([](Options* options) { options->strides = {-1}; }, "strides: expected at least 0, got -1");
+}
+
+TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
+  ThreadPool pool(2);
+  const auto check_named = [&](std::vector<float> label, bool corner, const std::string& rule,
+                               const std::string& values) {
+    YoloCase<float> given;
+    given.options.invalid_is_error = true;
+    given.options.cell.corner_targets = corner;
+    given.options.anchors.assign(12, 0.5f);
+    given.options.strides = {0, 0};
+    given.shape = {2, 3, 2, {{2, 2}, {15, 20}}};
+    const size_t columns = label.size();
+    given.y_true = {std::vector<float>(2 * 12 * columns, 0), std::vector<float>(2 * 900 * columns, 0)};
+    given.y_pred = {std::vector<float>(2 * 12 * 7, 0), std::vector<float>(2 * 900 * 7, 0)};
+    given.loss_gradient = {1, 1};
+    CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(), "");
+    const auto set = [&](size_t scale, int64_t image, int64_t y, int64_t x, int64_t anchor) {
+      const auto& cells = given.shape.scales[scale];
+      const int64_t row = ((image * cells.height + y) * cells.width + x) * 3 + anchor;
+      std::copy(label.begin(), label.end(), given.y_true[scale].begin() + row * static_cast<int64_t>(columns));
+    };
+    const std::string text =
+        "y_true: expected " + rule + " (invalid_targets=\"error\"), got [" + values + "] in image ";
+    set(1, 1, 14, 19, 2);  // the last row of all
+    CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(), text + "1, scale 1, cell (14, 19), anchor 2");
+    set(1, 1, 9, 7, 1);  // in the image's second block
+    CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(), text + "1, scale 1, cell (9, 7), anchor 1");
+    set(1, 0, 0, 19, 0);
+    CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(), text + "0, scale 1, cell (0, 19), anchor 0");
+    set(0, 1, 1, 0, 2);
+    CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(), text + "1, scale 0, cell (1, 0), anchor 2");
+    given.options.invalid_is_error = false;
+    const YoloRun<float> ignored = RunYoloV3Loss(given, pool);
+    CHECK_EQUAL(ignored.status.message(), "");
+    CHECK_BITS_EQUAL(ignored.num_invalid, (std::vector<int32_t>{1, 3}));
+  };
+  const float nan = static_cast<float>(kNan);
+  const std::string finite = "box and objectness finite, objectness from 0 to 1";
+  check_named({nan, 0, 0, 0, 0, 0, 0}, false, finite, "nan, 0, 0, 0, 0, 0, 0");
+  check_named({0.5f, 0.5f, 0.5f, 0.5f, 1.5f, 0, 1}, false, finite, "0.5, 0.5, 0.5, 0.5, 1.5, 0, 1");
+  check_named({0.5f, 0.5f, 0.5f, HUGE_VALF, 1, 0, 1}, false, finite, "0.5, 0.5, 0.5, inf, 1, 0, 1");
+  check_named({0.5f, 0.5f, 0.5f, 0, 1, 0, 1}, false, "width and height above 0", "0.5, 0.5, 0.5, 0, 1, 0, 1");
+  check_named({0.5f, 0.5f, 2, 1, 0.25f, 0, 1}, false, "an area below 2, in units of the image",
+              "0.5, 0.5, 2, 1, 0.25, 0, 1");
+  check_named({0.5f, 13, 0.5f, 0.5f, 1, 0, 1}, false, "a centre inside the image, 0 to 1",
+              "0.5, 13, 0.5, 0.5, 1, 0, 1");
+  const std::string classes = "classes from 0 to 1, one at least above 0";
+  check_named({0.5f, 0.5f, 0.5f, 0.5f, 1, 0, 0}, false, classes, "0.5, 0.5, 0.5, 0.5, 1, 0, 0");
+  check_named({0.5f, 0.5f, 0.5f, 0.5f, 1, 2, 1}, false, classes, "0.5, 0.5, 0.5, 0.5, 1, 2, 1");
+  check_named({0.5f, 0.25f, 0.25f, 0.5f, 1, 0}, true, "width and height above 0", "0.5, 0.25, 0.25, 0.5, 1, 0");
+  check_named({0.25f, 0.25f, 0.5f, 0.5f, 1, 2}, true, "a class index from 0 to 1", "0.25, 0.25, 0.5, 0.5, 1, 2");
+  check_named({0.25f, 0.25f, 0.5f, 0.5f, 1, -1}, true, "a class index from 0 to 1", "0.25, 0.25, 0.5, 0.5, 1, -1");
+}
+
+// Labels of cells without an object may hold any finite box and any classes.
+TEST(BoxesAndClassesOfOtherRowsAreNoError) {
+  SerialExecutor serial;
+  YoloV3LossOptions options;
+  options.invalid_is_error = true;
+  const float nan = static_cast<float>(kNan);
+  const YoloRun<float> got =
+      RunYoloV3Loss(SmallCase(options, {-3, 1e38f, 1e38f, 3e38f, 0, nan, nan, 3e38f, 3e38f, -3e38f, 0, -0.0f, nan, -1},
+                              {0, 0, 0, 0, 0, nan, nan, 0, 0, 0, 0, 0, nan, nan}),
+                    serial);
+  CHECK_EQUAL(got.status.message(), "");
+  CHECK_BITS_EQUAL(got.num_invalid, (std::vector<int32_t>{0}));
+  CHECK_BITS_EQUAL(got.selection[0], (std::vector<uint8_t>{0, 0}));
+  CheckFloats(got.loss, {2 * std::log(2.0)});
+}
+
+}  // namespace detloss
