@@ -20,13 +20,12 @@ void IgnoreMask(const IgnoreMaskBlock<T>& block) {
     Box<L> box = {0, 0, 0, 0};
     const T* values = block.boxes + 4 * i;
     if (i < block.count) box = {ToCompute(values[0]), ToCompute(values[1]), ToCompute(values[2]), ToCompute(values[3])};
-    const Corners<L> corners = CornersOf(box.x, box.y, box.w, box.h);
+    const Corners<L> corners = TestedCorners(box.x, box.y, box.w, box.h);
     boxes.x1[i] = corners.x1;
     boxes.y1[i] = corners.y1;
     boxes.x2[i] = corners.x2;
     boxes.y2[i] = corners.y2;
-    // NaN where the centre is: such a box reaches nothing.
-    boxes.area[i] = corners.area + (box.x - box.x) + (box.y - box.y);
+    boxes.area[i] = corners.area;
   }
   for (int64_t i = 0; i < block.num_true_boxes; ++i) boxes.Ignore(block.test, block.true_boxes[i], rounded, ignored);
   for (int64_t i = 0; i < block.count; ++i) block.mask[i] = ignored[i] != 0;

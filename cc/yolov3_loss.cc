@@ -63,7 +63,7 @@ Status CheckNumbers(const YoloV3LossOptions& options) {
   const auto check = [&](const Status& next) {
     if (status.ok()) status = next;
   };
-  check(CheckRange("label_smoothing", options.cell.label_smoothing, 0, 0.99999994, "a number from 0 to below 1"));
+  check(CheckRange("label_smoothing", options.cell.label_smoothing, 0, 0.99999994f, "a number from 0 to below 1"));
   check(CheckWeight("box_weight", options.cell.box_weight));
   check(CheckWeight("object_weight", options.cell.object_weight));
   check(CheckWeight("no_object_weight", options.cell.no_object_weight));

@@ -154,12 +154,12 @@ DETLOSS_SHARED void DecodeBoxes(const YoloForwardBlock<T>& block, ForwardScratch
   }
   BoxLanes<L, kYoloRowsPerBlock>& boxes = scratch->boxes;
   const L width = static_cast<L>(block.grid.width), height = static_cast<L>(block.grid.height);
+  const L sense = block.grid.grid_sense;
   for (int64_t i = 0; i < rows; i += boxes.kPerVector) {
-    const L sense = block.grid.grid_sense;
-    boxes.Set(i, CornersOf(DecodeCenter(LoadVector(boxes.x1 + i), LoadVector(scratch->cell_x + i), width, sense),
-                           DecodeCenter(LoadVector(boxes.y1 + i), LoadVector(scratch->cell_y + i), height, sense),
-                           DecodeLength(LoadVector(boxes.x2 + i), LoadVector(scratch->anchor_w + i)),
-                           DecodeLength(LoadVector(boxes.y2 + i), LoadVector(scratch->anchor_h + i))));
+    const Vector<L> x = DecodeCenter(LoadVector(boxes.x1 + i), LoadVector(scratch->cell_x + i), width, sense);
+    const Vector<L> y = DecodeCenter(LoadVector(boxes.y1 + i), LoadVector(scratch->cell_y + i), height, sense);
+    boxes.Set(i, TestedCorners(x, y, DecodeLength(LoadVector(boxes.x2 + i), LoadVector(scratch->anchor_w + i)),
+                               DecodeLength(LoadVector(boxes.y2 + i), LoadVector(scratch->anchor_h + i))));
   }
 }
 

@@ -84,7 +84,7 @@ inline Wide PlainOverlap(Overlap overlap, const Box<Wide>& truth, const Box<Wide
 struct PlainOverlapSlopes {
   Wide value;
   Wide slopes[4];
-  Wide error;  // how far off the slopes are at most: far more than rounding only beside a kink
+  Wide error;  // about how far off the slopes are: far more than rounding only beside a kink
 };
 
 // Richardson's extrapolation of central differences.

@@ -205,7 +205,7 @@ inline PlainBoxTerm PlainOverlapTerm(Overlap overlap, const PlainPlace& place, c
   term.overlap = {static_cast<double>(1 - exact.value), 2};
   const Wide smallest = std::min({box.w, box.h, cell.box.w, cell.box.h});
   for (int i = 0; i < 4; ++i) {
-    const Wide magnitude = std::fabs(exact.slopes[i]) + 20 / smallest + exact.error / tolerance;
+    const Wide magnitude = std::fabs(exact.slopes[i]) + 20 / smallest + 10 * exact.error / tolerance;
     term.gradient[i] = {static_cast<double>(-exact.slopes[i] * slopes[i]), static_cast<double>(magnitude * slopes[i])};
   }
   for (int moved = 0; moved < 4; ++moved) {
