@@ -424,31 +424,32 @@ class TestPictures:
         assert (tmp_path / "detections.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("program", ["train_ssd_digits.py", "train_yolov3_digits.py"])
 class TestPrograms:
-    """Each program as `make demo` runs it, with a few steps."""
+    """The programs that `make demo` runs, with a few steps."""
 
     @staticmethod
     def run(program, output, *arguments):
-        options = ["--epochs", "2", "--steps-per-epoch", "3", "--batch-size", "4", "--held-out", "8"]
+        options = ["--epochs", "1", "--steps-per-epoch", "4", "--batch-size", "4", "--held-out", "8"]
         return subprocess.run(
             [sys.executable, str(EXAMPLES / program), "--output", str(output), *options, *arguments],
             capture_output=True,
             text=True,
-            check=False,
             timeout=300,
         )
 
-    def test_two_equal_trainings(self, program, tmp_path):
+    @pytest.mark.parametrize("program", ["train_ssd_digits.py", "train_yolov3_digits.py"])
+    def test_both_losses_train_alike(self, program, tmp_path):
         done = self.run(program, tmp_path, "--require-map", "0")
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert "Largest difference between the loss curves" in done.stdout
         for picture in ("loss_curves.png", "detections.png"):
             assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
         runs = json.loads((tmp_path / "report.json").read_text())["runs"]
-        assert len(runs["fused"]["losses"]) == 6
-        np.testing.assert_allclose(runs["fused"]["losses"][:3], runs["reference"]["losses"][:3], rtol=1e-4)
+        assert len(runs["fused"]["losses"]) == 4
+        # A gradient that is wrong anywhere shows from the second step on.
+        np.testing.assert_allclose(runs["fused"]["losses"], runs["reference"]["losses"], rtol=3e-5)
 
-    def test_too_few_digits_found(self, program, tmp_path):
-        done = self.run(program, tmp_path, "--require-map", "0.99")
+    def test_too_few_digits_found(self, tmp_path):
+        done = self.run("train_yolov3_digits.py", tmp_path, "--require-map", "0.99")
         assert done.returncode == 1
-        assert "expected at least 0.99" in done.stderr
+        assert "mAP@0.5 of the fused run: expected at least 0.99" in done.stderr

@@ -74,7 +74,7 @@ def _yolo_loss(
 
 
 def _print_loss(loss: tf.Tensor, components: dict[str, tf.Tensor]) -> None:
-    if implementation._xla_compiles():
+    if implementation.xla_compiles():
         warnings.warn("yolo_loss: print_loss=True prints nothing where XLA compiles the loss", stacklevel=2)
         return
     xy, wh, with_object, no_object, classes = (

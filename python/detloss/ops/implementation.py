@@ -20,7 +20,7 @@ def uses_reference() -> bool:
 
 def check_xla_device(op_name: str) -> None:
     """Raises where XLA compiles a CPU-only build's op for a GPU: it would fail later, naming no cure."""
-    if not _xla_compiles() or build_info()["cuda"] or not tf.config.list_logical_devices("GPU"):
+    if not xla_compiles() or build_info()["cuda"] or not tf.config.list_logical_devices("GPU"):
         return
     raise NotImplementedError(
         f"{op_name}: this build of detloss has no CUDA kernels, but XLA compiles the function on a machine with a GPU. "
@@ -28,7 +28,8 @@ def check_xla_device(op_name: str) -> None:
     )
 
 
-def _xla_compiles() -> bool:
+def xla_compiles() -> bool:
+    """Whether XLA compiles the function that is being traced."""
     if tf.executing_eagerly():
         return False
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
