@@ -33,7 +33,7 @@ demo: $(VENV)/wheel
 	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python examples/train_yolov3_digits.py --output demo-output/yolov3
 
 test: lint cc-test $(VENV)/wheel
-	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest tests $(PYTEST_ARGS)
+	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check $(PYTHON_SOURCES)
