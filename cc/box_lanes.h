@@ -12,15 +12,6 @@
 
 namespace detloss {
 
-// Corners of a box that is to be tested. Its area is NaN where its centre is not finite: such a box reaches nothing,
-// while comparisons of its corners would pass over NaN.
-template <class V>
-DETLOSS_SHARED Corners<V> TestedCorners(V x, V y, V w, V h) {
-  Corners<V> corners = CornersOf(x, y, w, h);
-  corners.area = corners.area + (x - x) + (y - y);
-  return corners;
-}
-
 // Up to `kCapacity` boxes, column by column.
 template <class L, int64_t kCapacity>
 struct BoxLanes {

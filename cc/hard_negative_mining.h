@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cc/device_stream.h"
 #include "cc/dtypes.h"
 #include "cc/executor.h"
 #include "cc/platform.h"
@@ -58,6 +59,13 @@ size_t HardNegativeMiningWorkspaceBytes(int64_t images, int64_t boxes);
 template <class T>
 Status HardNegativeMining(const MiningOptions& options, int64_t images, int64_t boxes, const T* negative_loss,
                           const Compute<T>* n_positive, bool* mask, void* workspace, Executor& executor);
+
+// The same on a device, where `n_positive` is not checked.
+template <class T>
+size_t HardNegativeMiningDeviceWorkspaceBytes(const MiningOptions& options, int64_t images, int64_t boxes);
+template <class T>
+Status HardNegativeMining(const MiningOptions& options, int64_t images, int64_t boxes, const T* negative_loss,
+                          const Compute<T>* n_positive, bool* mask, void* workspace, DeviceStream stream);
 
 }  // namespace detloss
 

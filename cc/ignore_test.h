@@ -4,6 +4,7 @@
 #define DETLOSS_CC_IGNORE_TEST_H_
 
 #include "cc/box.h"
+#include "cc/math.h"
 #include "cc/platform.h"
 
 namespace detloss {
@@ -12,6 +13,21 @@ struct IgnoreOptions {
   float thresh = 0.5f;
   bool above = false;  // ignored above the threshold only; else from it on
 };
+
+// Corners of a box that is to be tested. Its area is NaN where its centre is not finite: such a box reaches nothing,
+// while comparisons of its corners would pass over NaN.
+template <class V>
+DETLOSS_SHARED Corners<V> TestedCorners(V x, V y, V w, V h) {
+  Corners<V> corners = CornersOf(x, y, w, h);
+  corners.area = corners.area + (x - x) + (y - y);
+  return corners;
+}
+
+// Whether a box is a true one; others are padding.
+template <class L>
+DETLOSS_SHARED bool IsTrueBox(const Box<L>& box) {
+  return box.w > 0 && box.h > 0 && IsFinite(box.x) && IsFinite(box.y) && IsFinite(box.w) && IsFinite(box.h);
+}
 
 // `iou >= t` without a division where that is certain: the intersection is then at least `t / (1 + t)` of the sum of
 // both areas.
@@ -39,6 +55,13 @@ template <class V, class L>
 DETLOSS_SHARED auto Reaches(const IgnoreTest<L>& test, V intersection, V areas) {
   const V iou = intersection / (areas - intersection);
   return test.above ? iou > test.thresh : iou >= test.thresh;
+}
+
+// Both in one, for one pair of boxes.
+template <class L>
+DETLOSS_SHARED bool IsIgnored(const IgnoreTest<L>& test, const Corners<L>& box, const Corners<L>& truth) {
+  const L shared = Intersection(box, truth), areas = box.area + truth.area;
+  return MayReach(test, shared, areas) && Reaches(test, shared, areas);
 }
 
 }  // namespace detloss

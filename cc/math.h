@@ -15,7 +15,7 @@
 
 namespace detloss {
 
-DETLOSS_SHARED float Fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DETLOSS_SHARED float Fma(float a, float b, float c) { return fmaf(a, b, c); }
 
 // A constant as a value of type V, which is float or a vector of floats.
 template <class V>

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <string>
 
@@ -17,9 +16,6 @@ namespace detloss {
 namespace {
 
 constexpr int64_t kBoxesPerBlock = 1024;
-constexpr int64_t kGradientBytesPerTask = 256 << 10;
-// A gradient this large does not stay in the cache until somebody reads it.
-constexpr int64_t kStreamedGradientBytes = 8 << 20;
 
 const SsdLossKernels<float>& KernelsFor(float) { return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kSsdLossFloat); }
 const SsdLossKernels<double>& KernelsFor(double) { return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kSsdLossDouble); }
@@ -90,13 +86,6 @@ SsdBlockSums SumBlocks(const SsdBlockSums* blocks, int64_t count) {
     image.is_nan |= block.is_nan;
   }
   return image;
-}
-
-std::string Describe(double value) {
-  if (IsNan(value)) return "nan";  // without a sign that means nothing
-  char text[32];
-  std::snprintf(text, sizeof(text), "%g", value);
-  return text;
 }
 
 template <class L>
@@ -255,12 +244,8 @@ Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, con
 
   const int64_t boxes = shape.images * shape.boxes;
   const int64_t row_bytes = shape.width * static_cast<int64_t>(sizeof(T));
-  const bool aligned = reinterpret_cast<uintptr_t>(gradient) % kCacheLine == 0;
-  const bool stream = aligned && boxes * row_bytes >= kStreamedGradientBytes;
-  // Tasks begin on a cache line, whatever the row's width.
-  const int64_t lines = static_cast<int64_t>(kCacheLine);
-  const int64_t boxes_per_task = std::max(lines, kGradientBytesPerTask / row_bytes / lines * lines);
-  ParallelFor(executor, boxes, boxes_per_task, [&](int64_t begin, int64_t end) {
+  const bool stream = IsWorthStreaming(gradient, boxes * row_bytes);
+  ParallelFor(executor, boxes, GradientRowsPerTask(row_bytes), [&](int64_t begin, int64_t end) {
     KernelsFor(T()).backward(
         {&resolved, shape, begin, end, stream, y_true, y_pred, residuals.selection, scales, gradient});
   });

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cc/device_stream.h"
 #include "cc/dtypes.h"
 #include "cc/executor.h"
 #include "cc/hard_negative_mining.h"
@@ -85,6 +86,17 @@ template <class T>
 Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, const Compute<T>* loss_gradient,
                        const Compute<T>* y_true, const T* y_pred, const SsdLossResiduals<Compute<T>>& residuals,
                        T* gradient, void* workspace, Executor& executor);
+
+// The same on a device, where `invalid_is_error` is refused: nothing is known there before the work is done.
+template <class T>
+size_t SsdLossDeviceWorkspaceBytes(const SsdLossOptions& options, const SsdShape& shape);
+template <class T>
+Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, const Compute<T>* y_true, const T* y_pred,
+                      const SsdLossOutputs<Compute<T>>& outputs, void* workspace, DeviceStream stream);
+template <class T>
+Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, const Compute<T>* loss_gradient,
+                       const Compute<T>* y_true, const T* y_pred, const SsdLossResiduals<Compute<T>>& residuals,
+                       T* gradient, DeviceStream stream);
 
 }  // namespace detloss
 

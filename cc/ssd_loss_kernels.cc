@@ -80,9 +80,6 @@ DETLOSS_SHARED void PrefetchBox(const SsdLayout& layout, const Compute<T>* truth
   PrefetchLines(prediction + layout.class_column, (all_classes ? layout.num_classes : 1) * sizeof(T));
 }
 
-// Boxes are asked for so far ahead, and one at a time: with a burst of requests the processor waits for the first ones.
-constexpr int64_t kBoxesAhead = 24;
-
 template <class T>
 void Forward(const SsdForwardBlock<T>& block) {
   const SsdLossOptions options = *block.options;
@@ -95,7 +92,7 @@ void Forward(const SsdForwardBlock<T>& block) {
     Compute<T> log_sum_exp[kLanes] = {};
     if (options.from_logits) LogSumExpOfRows(classes + i * block.width, num_classes, block.width, log_sum_exp);
     for (int row = 0; row < kLanes; ++row) {
-      const int64_t ahead = (i + row + kBoxesAhead) * block.width;
+      const int64_t ahead = (i + row + kRowsAhead) * block.width;
       PrefetchBox(options.layout, block.y_true + ahead, block.y_pred + ahead, all_classes);
       ForwardBox(block, options, i + row, log_sum_exp[row], &sums);
     }
@@ -169,14 +166,10 @@ DETLOSS_SHARED void PrefetchSelected(const SsdBackwardRows<T>& rows, int64_t beg
   }
 }
 
-// Rows built in the first-level cache and streamed out from there; as many as fill whole cache lines.
-constexpr int64_t kStreamBytes = 8192;
-
 template <class T>
 void Backward(const SsdBackwardRows<T>& rows) {
   const int64_t row_bytes = rows.shape.width * static_cast<int64_t>(sizeof(T));
-  constexpr int64_t kRowsPerLine = kCacheLine / sizeof(T);  // that many rows fill whole lines, whatever their width
-  const int64_t group = kStreamBytes / (kRowsPerLine * row_bytes) * kRowsPerLine;
+  const int64_t group = RowsPerStream<T>(rows.shape.width);
   int64_t box = rows.begin;
   if (rows.stream && group > 0) {
     alignas(kCacheLine) static const char kZeros[kStreamBytes] = {};

@@ -2,6 +2,8 @@
 #ifndef DETLOSS_CC_STATUS_H_
 #define DETLOSS_CC_STATUS_H_
 
+#include <cmath>
+#include <cstdio>
 #include <string>
 #include <utility>
 
@@ -9,18 +11,32 @@ namespace detloss {
 
 class [[nodiscard]] Status {
  public:
-  static Status Ok() { return Status(true, {}); }
-  static Status InvalidArgument(std::string message) { return Status(false, std::move(message)); }
+  static Status Ok() { return Status(Code::kOk, {}); }
+  // The caller's mistake.
+  static Status InvalidArgument(std::string message) { return Status(Code::kInvalidArgument, std::move(message)); }
+  // The device's.
+  static Status Internal(std::string message) { return Status(Code::kInternal, std::move(message)); }
 
-  bool ok() const { return ok_; }
+  bool ok() const { return code_ == Code::kOk; }
+  bool is_internal() const { return code_ == Code::kInternal; }
   const std::string& message() const { return message_; }
 
  private:
-  Status(bool ok, std::string message) : ok_(ok), message_(std::move(message)) {}
+  enum class Code { kOk, kInvalidArgument, kInternal };
 
-  bool ok_;
+  Status(Code code, std::string message) : code_(code), message_(std::move(message)) {}
+
+  Code code_;
   std::string message_;
 };
+
+// A number as a message shows it.
+inline std::string Describe(double value) {
+  if (std::isnan(value)) return "nan";  // without a sign that means nothing
+  char text[32];
+  std::snprintf(text, sizeof(text), "%g", value);
+  return text;
+}
 
 }  // namespace detloss
 

@@ -35,9 +35,7 @@ int64_t TakeTrueBoxes(const L* values, int64_t count, Box<L>* to) {
   int64_t taken = 0;
   for (int64_t i = 0; i < count; ++i, values += 4) {
     const Box<L> box = {values[0], values[1], values[2], values[3]};
-    if (box.w > 0 && box.h > 0 && IsFinite(box.x) && IsFinite(box.y) && IsFinite(box.w) && IsFinite(box.h)) {
-      to[taken++] = box;
-    }
+    if (IsTrueBox(box)) to[taken++] = box;
   }
   return taken;
 }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cc/device_stream.h"
 #include "cc/dtypes.h"
 #include "cc/executor.h"
 #include "cc/ignore_test.h"
@@ -29,6 +30,11 @@ size_t YoloIgnoreMaskWorkspaceBytes(const IgnoreMaskShape& shape);
 template <class T>
 Status YoloIgnoreMask(const IgnoreOptions& options, const IgnoreMaskShape& shape, const T* boxes,
                       const Compute<T>* true_boxes, bool* mask, void* workspace, Executor& executor);
+
+// The same on a device.
+template <class T>
+Status YoloIgnoreMask(const IgnoreOptions& options, const IgnoreMaskShape& shape, const T* boxes,
+                      const Compute<T>* true_boxes, bool* mask, DeviceStream stream);
 
 }  // namespace detloss
 

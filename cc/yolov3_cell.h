@@ -43,6 +43,10 @@ struct YoloCellOptions {
   const float* class_weights = nullptr;  // per class; null: 1
 };
 
+DETLOSS_SHARED int64_t LabelColumns(const YoloCellOptions& options, int64_t classes) {
+  return kYoloClasses + (options.corner_targets ? 1 : classes);
+}
+
 // Where a row is, and what its logits decode to.
 template <class L>
 struct YoloPlace {
@@ -92,11 +96,6 @@ DETLOSS_SHARED bool AreValidClasses(const YoloCellOptions& options, const L* cla
 }
 
 // ---- Boxes ----
-
-template <class V>
-struct DecodedBox {
-  V x, y, w, h;
-};
 
 template <class V, class L>
 DETLOSS_SHARED V DecodeCenter(V logit, V cell, L cells, L grid_sense) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <string>
 
@@ -14,10 +13,6 @@
 
 namespace detloss {
 namespace {
-
-constexpr int64_t kGradientBytesPerTask = 256 << 10;
-// Gradients this large do not stay in the cache until somebody reads them.
-constexpr int64_t kStreamedGradientBytes = 8 << 20;
 
 const YoloV3LossKernels<float>& KernelsFor(float) { return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kYoloV3LossFloat); }
 const YoloV3LossKernels<double>& KernelsFor(double) {
@@ -31,13 +26,6 @@ const YoloV3LossKernels<BFloat16>& KernelsFor(BFloat16) {
 int64_t DividedUp(int64_t count, int64_t by) { return (count + by - 1) / by; }
 
 // ---- Options ----
-
-std::string Describe(double value) {
-  if (IsNan(value)) return "nan";  // without a sign that means nothing
-  char text[32];
-  std::snprintf(text, sizeof(text), "%g", value);
-  return text;
-}
 
 Status Expected(const std::string& name, const std::string& expected, const std::string& found) {
   return Status::InvalidArgument(name + ": expected " + expected + ", got " + found);
@@ -175,14 +163,13 @@ struct ForwardWorkspace {
 template <class L>
 YoloBoxes<L> GatherBoxes(const Blocks& blocks, size_t scale, int64_t image, const ForwardWorkspace<L>& work) {
   const int64_t first = blocks.First(scale, image);
-  YoloBoxes<L> together = {nullptr, 0};
+  Box<L>* const together = work.boxes + blocks.RowsBefore({scale, image, 0, 0});
+  int64_t count = 0;
   for (int64_t i = first; i < first + blocks.PerImage(scale); ++i) {
-    Box<L>* const found = work.boxes + blocks.RowsBefore(blocks[i]);
-    if (i == first) together.boxes = found;
-    std::copy_n(found, work.sums[i].num_boxes, const_cast<Box<L>*>(together.boxes) + together.count);
-    together.count += work.sums[i].num_boxes;
+    std::copy_n(work.boxes + blocks.RowsBefore(blocks[i]), work.sums[i].num_boxes, together + count);
+    count += work.sums[i].num_boxes;
   }
-  return together;
+  return {together, count};
 }
 
 // ---- Errors and outputs ----
@@ -205,7 +192,7 @@ Status InvalidTarget(const YoloCellOptions& options, const YoloV3Shape& shape, c
   const int64_t in_image = block.first_row + row, cell = in_image / shape.anchors;
   const int64_t width = shape.scales[block.scale].width;
   std::string values;
-  const int64_t columns = kYoloClasses + (options.corner_targets ? 1 : shape.classes);
+  const int64_t columns = LabelColumns(options, shape.classes);
   for (int64_t i = 0; i < std::min<int64_t>(columns, kYoloClasses + 8); ++i) {
     values += (i > 0 ? ", " : "") + Describe(label[i]);
   }
@@ -277,7 +264,7 @@ Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& sh
   const Blocks blocks(shape);
   const ForwardWorkspace<L> work(buffer, shape, blocks);
   const int64_t columns = kYoloClasses + shape.classes;
-  const int64_t label_columns = kYoloClasses + (cell.corner_targets ? 1 : shape.classes);
+  const int64_t label_columns = LabelColumns(cell, shape.classes);
   const size_t scales = shape.scales.size();
 
   const auto for_each_block = [&](const auto& visit) {
@@ -340,9 +327,7 @@ Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& s
   const YoloCellOptions cell = Resolve(options);
   const Grids<L> grids(options, shape);
   const int64_t row_bytes = (kYoloClasses + shape.classes) * static_cast<int64_t>(sizeof(T));
-  // Tasks begin on a cache line, whatever the row's width.
-  const int64_t lines = static_cast<int64_t>(kCacheLine);
-  const int64_t rows_per_task = std::max(lines, kGradientBytesPerTask / row_bytes / lines * lines);
+  const int64_t rows_per_task = GradientRowsPerTask(row_bytes);
 
   std::vector<int64_t> first_task = {0};
   int64_t bytes = 0;
@@ -357,9 +342,8 @@ Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& s
       while (task >= first_task[scale + 1]) ++scale;
       const int64_t first = (task - first_task[scale]) * rows_per_task;
       const int64_t last = std::min(first + rows_per_task, shape.images * shape.Rows(scale));
-      const bool aligned = reinterpret_cast<uintptr_t>(gradient[scale]) % kCacheLine == 0;
       KernelsFor(T()).backward({&cell, grids[scale], shape.classes, first, last,
-                                aligned && bytes >= kStreamedGradientBytes, loss_gradient, y_true[scale], y_pred[scale],
+                                IsWorthStreaming(gradient[scale], bytes), loss_gradient, y_true[scale], y_pred[scale],
                                 residuals.selection[scale], residuals.objectness_gradient[scale], gradient[scale]});
     }
   });

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cc/device_stream.h"
 #include "cc/dtypes.h"
 #include "cc/executor.h"
 #include "cc/status.h"
@@ -85,6 +86,21 @@ Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& s
                           const std::vector<const Compute<T>*>& y_true, const std::vector<const T*>& y_pred,
                           const YoloV3LossResiduals<Compute<T>>& residuals, const std::vector<T*>& gradient,
                           Executor& executor);
+
+// The same on a device, where `invalid_is_error` is refused: nothing is known there before the work is done.
+template <class T>
+size_t YoloV3LossDeviceWorkspaceBytes(const YoloV3LossOptions& options, const YoloV3Shape& shape);
+template <class T>
+Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& shape,
+                         const std::vector<const Compute<T>*>& y_true, const std::vector<const T*>& y_pred,
+                         const YoloV3LossOutputs<Compute<T>>& outputs, void* workspace, DeviceStream stream);
+template <class T>
+size_t YoloV3LossGradDeviceWorkspaceBytes(const YoloV3LossOptions& options, const YoloV3Shape& shape);
+template <class T>
+Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& shape, const Compute<T>* loss_gradient,
+                          const std::vector<const Compute<T>*>& y_true, const std::vector<const T*>& y_pred,
+                          const YoloV3LossResiduals<Compute<T>>& residuals, const std::vector<T*>& gradient,
+                          void* workspace, DeviceStream stream);
 
 // Whether the options fit each other and the shape.
 Status CheckYoloV3Options(const YoloV3LossOptions& options, const YoloV3Shape& shape);

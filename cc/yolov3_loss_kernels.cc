@@ -14,14 +14,7 @@ namespace detloss {
 namespace DETLOSS_TIER {
 namespace {
 
-// Rows are asked for so far ahead, one at a time: with a burst of requests the processor waits for the first ones.
-constexpr int64_t kRowsAhead = 24;
-
 // ---- Labels ----
-
-DETLOSS_SHARED int64_t LabelColumns(const YoloCellOptions& options, int64_t classes) {
-  return kYoloClasses + (options.corner_targets ? 1 : classes);
-}
 
 // Whether a label is that of a row without an object, whatever the rest; most are.
 template <class L>
@@ -273,28 +266,31 @@ void Forward(const YoloForwardBlock<T>& block) {
 
 // ---- Backward ----
 
+template <class T>
+DETLOSS_SHARED void AddClassGradient(const YoloBackwardRows<T>& rows, int64_t row, const Compute<T>* label,
+                                     Compute<T> scale, T* gradient) {
+  const YoloCellOptions& options = *rows.options;
+  const T* logits = rows.y_pred + row * (kYoloClasses + rows.classes);
+  const ClassLabels<Compute<T>> classes(options, label == nullptr ? nullptr : label + kYoloClasses);
+  ClassGradient(options, classes, logits + kYoloClasses, rows.classes, scale * options.class_weight,
+                gradient + kYoloClasses);
+}
+
 // Into zeros: everything but the objectness. `scale` is the gradient of the image's loss.
 template <class T>
 DETLOSS_SHARED void AddRowGradient(const YoloBackwardRows<T>& rows, int64_t row, Compute<T> scale, T* gradient) {
   using L = Compute<T>;
   const YoloCellOptions& options = *rows.options;
-  const bool has_object = rows.selection[row] & kYoloObject;
+  if (!(rows.selection[row] & kYoloObject)) return AddClassGradient<T>(rows, row, nullptr, scale, gradient);
   const L* label = rows.y_true + row * LabelColumns(options, rows.classes);
-  const T* logits = rows.y_pred + row * (kYoloClasses + rows.classes);
   const YoloTarget<L> target = ReadTarget(options, label);
-  if (has_object) {
-    L values[kYoloClasses];
-    for (int i = 0; i < kYoloClasses; ++i) values[i] = ToCompute(logits[i]);
-    const int64_t rows_per_image = rows.grid.height * rows.grid.width * rows.grid.anchors;
-    const YoloPlace<L> place = Places<L>(rows.grid, row % rows_per_image).place();
-    const BoxTerm<L> box = BoxTermOf(options, place, target.box, values);
-    const L weight = scale * BoxWeight(target) * options.box_weight;
-    for (int i = 0; i < kYoloObjectness; ++i) Store(weight * box.gradient[i], gradient + i);
-  }
-  if (!has_object && !options.class_focal) return;
-  const ClassLabels<L> classes(options, has_object ? label + kYoloClasses : nullptr);
-  const L weight = scale * (options.class_focal ? L(1) : target.objectness) * options.class_weight;
-  ClassGradient(options, classes, logits + kYoloClasses, rows.classes, weight, gradient + kYoloClasses);
+  L logits[kYoloClasses];
+  for (int i = 0; i < kYoloClasses; ++i) logits[i] = ToCompute(rows.y_pred[row * (kYoloClasses + rows.classes) + i]);
+  const YoloPlace<L> place = Places<L>(rows.grid, row % rows.grid.RowsPerImage()).place();
+  const BoxTerm<L> box = BoxTermOf(options, place, target.box, logits);
+  const L weight = scale * BoxWeight(target) * options.box_weight;
+  for (int i = 0; i < kYoloObjectness; ++i) Store(weight * box.gradient[i], gradient + i);
+  AddClassGradient(rows, row, label, scale * (options.class_focal ? L(1) : target.objectness), gradient);
 }
 
 template <class T>
@@ -308,7 +304,7 @@ template <class T>
 DETLOSS_SHARED void WriteRows(const YoloBackwardRows<T>& rows, int64_t begin, int64_t end, T* gradient) {
   using L = Compute<T>;
   const int64_t columns = kYoloClasses + rows.classes;
-  const int64_t rows_per_image = rows.grid.height * rows.grid.width * rows.grid.anchors;
+  const int64_t rows_per_image = rows.grid.RowsPerImage();
   int64_t image = begin / rows_per_image, next_image = (image + 1) * rows_per_image;
   for (int64_t row = begin; row < end; ++row, gradient += columns) {
     if (row == next_image) {
@@ -335,14 +331,10 @@ DETLOSS_SHARED void PrefetchRows(const YoloBackwardRows<T>& rows, int64_t begin,
   }
 }
 
-// Rows built in the first-level cache and streamed out from there; as many as fill whole cache lines.
-constexpr int64_t kStreamBytes = 8192;
-
 template <class T>
 void Backward(const YoloBackwardRows<T>& rows) {
   const int64_t columns = kYoloClasses + rows.classes, row_bytes = columns * static_cast<int64_t>(sizeof(T));
-  constexpr int64_t kRowsPerLine = kCacheLine / sizeof(T);  // that many rows fill whole lines, whatever their width
-  const int64_t group = kStreamBytes / (kRowsPerLine * row_bytes) * kRowsPerLine;
+  const int64_t group = RowsPerStream<T>(columns);
   int64_t row = rows.begin;
   if (rows.stream && group > 0) {
     alignas(kCacheLine) char buffer[kStreamBytes] = {};

@@ -36,6 +36,8 @@ struct YoloGrid {
   int64_t height, width, anchors;
   L grid_sense;
   const L* anchor_sizes;  // [anchors, 2], relative to the input
+
+  DETLOSS_INLINE int64_t RowsPerImage() const { return height * width * anchors; }
 };
 
 template <class L>

@@ -113,17 +113,14 @@ inline absl::Status CheckYoloShapes(const std::vector<tensorflow::TensorShape>& 
   return ToAbsl(CheckYoloV3Options(options, *shape));
 }
 
+// Of a gradient, which is that of one scale.
 inline absl::Status CheckYoloGradShapes(const tensorflow::TensorShape& loss_gradient,
-                                        const std::vector<tensorflow::TensorShape>& objectness_gradient,
-                                        const std::vector<tensorflow::TensorShape>& selection,
-                                        const YoloV3Shape& shape) {
+                                        const tensorflow::TensorShape& objectness_gradient,
+                                        const tensorflow::TensorShape& selection, const YoloV3Shape& shape) {
+  const std::vector<int64_t> rows = {shape.images, shape.Rows(0)};
   TF_RETURN_IF_ERROR(CheckShape("loss_gradient", loss_gradient, {shape.images}));
-  for (size_t scale = 0; scale < shape.scales.size(); ++scale) {
-    const std::vector<int64_t> rows = {shape.images, shape.Rows(scale)};
-    TF_RETURN_IF_ERROR(CheckShape("objectness_gradient", objectness_gradient[scale], rows));
-    TF_RETURN_IF_ERROR(CheckShape("selection", selection[scale], rows));
-  }
-  return absl::OkStatus();
+  TF_RETURN_IF_ERROR(CheckShape("objectness_gradient", objectness_gradient, rows));
+  return CheckShape("selection", selection, rows);
 }
 
 }  // namespace detloss

@@ -51,5 +51,11 @@ def value_and_gradient(
     return differentiated(mode, loss)(y_true, y_pred, loss_gradient)
 
 
+def assert_same_bits(actual: Any, expected: Any) -> None:
+    """For nested NumPy arrays."""
+    for one, other in zip(tf.nest.flatten(actual), tf.nest.flatten(expected), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
 def _as_numpy(tensors: Any) -> Any:
     return tf.nest.map_structure(lambda tensor: tensor.numpy(), tensors)

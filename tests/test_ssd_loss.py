@@ -140,11 +140,6 @@ def test_second_derivative_raises(mode):
 # Equal inputs, equal bits
 
 
-def assert_same_bits(actual: Any, expected: Any) -> None:
-    for one, other in zip(tf.nest.flatten(actual), tf.nest.flatten(expected), strict=True):
-        assert one.tobytes() == other.tobytes()
-
-
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("name", OPTION_SETS)
 def test_same_bits_in_every_mode_and_run(name, dtype):
@@ -158,7 +153,7 @@ def test_same_bits_in_every_mode_and_run(name, dtype):
     calls = [execution.differentiated(mode, loss) for mode in execution.MODES]
     first, *others = [call(y_true, y_pred, upstream) for call in [*calls, *calls]]
     for other in others:
-        assert_same_bits(other, first)
+        execution.assert_same_bits(other, first)
 
 
 @pytest.mark.parametrize("dtype, smallest", [(np.float32, 1e-41), (np.float64, 1e-310)])
@@ -173,7 +168,7 @@ def test_subnormal_probabilities_rank_in_every_mode(dtype, smallest):
     first, *others = [execution.value_and_gradient(mode, loss, y_true, y_pred) for mode in execution.MODES]
     assert first[0][1]["n_kept"].sum() == 30_000
     for other in others:
-        assert_same_bits(other, first)
+        execution.assert_same_bits(other, first)
 
 
 @functools.cache

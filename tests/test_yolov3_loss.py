@@ -52,11 +52,6 @@ class TestYOLOv3Loss(YOLOv3LossChecks):
 # Equal inputs, equal bits
 
 
-def assert_same_bits(actual: Any, expected: Any) -> None:
-    for one, other in zip(tf.nest.flatten(actual), tf.nest.flatten(expected), strict=True):
-        assert one.tobytes() == other.tobytes()
-
-
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("name", OPTION_SETS)
 def test_same_bits_in_every_mode_and_run(name, dtype):
@@ -74,7 +69,7 @@ def test_same_bits_in_every_mode_and_run(name, dtype):
     calls = [execution.in_mode(mode, loss_and_gradient) for mode in execution.MODES]
     first, *others = [tf.nest.map_structure(np.asarray, call(*arrays)) for call in [*calls, *calls]]
     for other in others:
-        assert_same_bits(other, first)
+        execution.assert_same_bits(other, first)
 
 
 @functools.cache

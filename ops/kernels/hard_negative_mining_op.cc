@@ -41,17 +41,7 @@ class HardNegativeMiningOp final : public OpKernel {
   MiningOptions options_;
 };
 
-#define DETLOSS_REGISTER(T)                                                 \
-  REGISTER_KERNEL_BUILDER(Name("Detloss>HardNegativeMining")                \
-                              .Device(tensorflow::DEVICE_CPU)               \
-                              .TypeConstraint<TensorflowType<T>::type>("T") \
-                              .TypeConstraint<Compute<T>>("Tlabel"),        \
-                          HardNegativeMiningOp<T>)
-DETLOSS_REGISTER(float);
-DETLOSS_REGISTER(double);
-DETLOSS_REGISTER(Half);
-DETLOSS_REGISTER(BFloat16);
-#undef DETLOSS_REGISTER
+DETLOSS_REGISTER_CPU_KERNELS("Detloss>HardNegativeMining", HardNegativeMiningOp);
 
 }  // namespace
 }  // namespace detloss

@@ -92,22 +92,8 @@ class SsdLossGradOp final : public OpKernel {
   SsdLossOptions options_;
 };
 
-#define DETLOSS_REGISTER(T)                                                 \
-  REGISTER_KERNEL_BUILDER(Name("Detloss>SsdLoss")                           \
-                              .Device(tensorflow::DEVICE_CPU)               \
-                              .TypeConstraint<TensorflowType<T>::type>("T") \
-                              .TypeConstraint<Compute<T>>("Tlabel"),        \
-                          SsdLossOp<T>);                                    \
-  REGISTER_KERNEL_BUILDER(Name("Detloss>SsdLossGrad")                       \
-                              .Device(tensorflow::DEVICE_CPU)               \
-                              .TypeConstraint<TensorflowType<T>::type>("T") \
-                              .TypeConstraint<Compute<T>>("Tlabel"),        \
-                          SsdLossGradOp<T>)
-DETLOSS_REGISTER(float);
-DETLOSS_REGISTER(double);
-DETLOSS_REGISTER(Half);
-DETLOSS_REGISTER(BFloat16);
-#undef DETLOSS_REGISTER
+DETLOSS_REGISTER_CPU_KERNELS("Detloss>SsdLoss", SsdLossOp);
+DETLOSS_REGISTER_CPU_KERNELS("Detloss>SsdLossGrad", SsdLossGradOp);
 
 }  // namespace
 }  // namespace detloss

@@ -40,4 +40,17 @@ inline absl::Status AllocateWorkspace(tensorflow::OpKernelContext* context, size
 
 }  // namespace detloss
 
+// Registers `kernel<T>` as the op's CPU kernel for every element type of predictions.
+#define DETLOSS_REGISTER_CPU_KERNELS(op, kernel)            \
+  DETLOSS_REGISTER_CPU_KERNEL(op, kernel, float);           \
+  DETLOSS_REGISTER_CPU_KERNEL(op, kernel, double);          \
+  DETLOSS_REGISTER_CPU_KERNEL(op, kernel, ::detloss::Half); \
+  DETLOSS_REGISTER_CPU_KERNEL(op, kernel, ::detloss::BFloat16)
+#define DETLOSS_REGISTER_CPU_KERNEL(op, kernel, T)                                     \
+  REGISTER_KERNEL_BUILDER(Name(op)                                                     \
+                              .Device(tensorflow::DEVICE_CPU)                          \
+                              .TypeConstraint<::detloss::TensorflowType<T>::type>("T") \
+                              .TypeConstraint<::detloss::Compute<T>>("Tlabel"),        \
+                          kernel<T>)
+
 #endif  // DETLOSS_OPS_KERNELS_TENSOR_DATA_H_

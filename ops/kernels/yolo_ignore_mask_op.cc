@@ -42,17 +42,7 @@ class YoloIgnoreMaskOp final : public OpKernel {
   IgnoreOptions options_;
 };
 
-#define DETLOSS_REGISTER(T)                                                 \
-  REGISTER_KERNEL_BUILDER(Name("Detloss>YoloIgnoreMask")                    \
-                              .Device(tensorflow::DEVICE_CPU)               \
-                              .TypeConstraint<TensorflowType<T>::type>("T") \
-                              .TypeConstraint<Compute<T>>("Tlabel"),        \
-                          YoloIgnoreMaskOp<T>)
-DETLOSS_REGISTER(float);
-DETLOSS_REGISTER(double);
-DETLOSS_REGISTER(Half);
-DETLOSS_REGISTER(BFloat16);
-#undef DETLOSS_REGISTER
+DETLOSS_REGISTER_CPU_KERNELS("Detloss>YoloIgnoreMask", YoloIgnoreMaskOp);
 
 }  // namespace
 }  // namespace detloss

@@ -105,45 +105,31 @@ class YoloV3LossGradOp final : public OpKernel {
   void Compute(OpKernelContext* context) override {
     using L = detloss::Compute<T>;
     const Tensor& loss_gradient = context->input(0);
-    OpInputList y_true, y_pred, objectness_gradient, selection;
-    OP_REQUIRES_OK(context, context->input_list("y_true", &y_true));
-    OP_REQUIRES_OK(context, context->input_list("y_pred", &y_pred));
-    OP_REQUIRES_OK(context, context->input_list("objectness_gradient", &objectness_gradient));
-    OP_REQUIRES_OK(context, context->input_list("selection", &selection));
+    const Tensor& y_true = context->input(1);
+    const Tensor& y_pred = context->input(2);
+    const Tensor& objectness_gradient = context->input(3);
+    const Tensor& selection = context->input(4);
     YoloV3Shape shape;
-    OP_REQUIRES_OK(context, CheckYoloShapes(ShapesOf(y_true), ShapesOf(y_pred), options_, &shape));
-    OP_REQUIRES_OK(
-        context, CheckYoloGradShapes(loss_gradient.shape(), ShapesOf(objectness_gradient), ShapesOf(selection), shape));
+    OP_REQUIRES_OK(context, CheckYoloShapes({y_true.shape()}, {y_pred.shape()}, options_, &shape));
+    OP_REQUIRES_OK(context,
+                   CheckYoloGradShapes(loss_gradient.shape(), objectness_gradient.shape(), selection.shape(), shape));
 
-    std::vector<T*> gradient;
-    OP_REQUIRES_OK(context, AllocateScales(context, "y_pred_gradient", ShapesOf(y_pred), &gradient));
+    Tensor* gradient;
+    OP_REQUIRES_OK(context, context->allocate_output("y_pred_gradient", y_pred.shape(), &gradient));
 
     TensorflowExecutor executor(context);
-    const YoloV3LossResiduals<L> residuals = {DataOf<L>(objectness_gradient), DataOf<uint8_t>(selection)};
-    OP_REQUIRES_OK(context, ToAbsl(YoloV3LossBackward<T>(options_, shape, Data<L>(loss_gradient), DataOf<L>(y_true),
-                                                         DataOf<T>(y_pred), residuals, gradient, executor)));
+    const YoloV3LossResiduals<L> residuals = {{Data<L>(objectness_gradient)}, {Data<uint8_t>(selection)}};
+    OP_REQUIRES_OK(context,
+                   ToAbsl(YoloV3LossBackward<T>(options_, shape, Data<L>(loss_gradient), {Data<L>(y_true)},
+                                                {Data<T>(y_pred)}, residuals, {MutableData<T>(gradient)}, executor)));
   }
 
  private:
   YoloV3LossOptions options_;
 };
 
-#define DETLOSS_REGISTER(T)                                                 \
-  REGISTER_KERNEL_BUILDER(Name("Detloss>YoloV3Loss")                        \
-                              .Device(tensorflow::DEVICE_CPU)               \
-                              .TypeConstraint<TensorflowType<T>::type>("T") \
-                              .TypeConstraint<Compute<T>>("Tlabel"),        \
-                          YoloV3LossOp<T>);                                 \
-  REGISTER_KERNEL_BUILDER(Name("Detloss>YoloV3LossGrad")                    \
-                              .Device(tensorflow::DEVICE_CPU)               \
-                              .TypeConstraint<TensorflowType<T>::type>("T") \
-                              .TypeConstraint<Compute<T>>("Tlabel"),        \
-                          YoloV3LossGradOp<T>)
-DETLOSS_REGISTER(float);
-DETLOSS_REGISTER(double);
-DETLOSS_REGISTER(Half);
-DETLOSS_REGISTER(BFloat16);
-#undef DETLOSS_REGISTER
+DETLOSS_REGISTER_CPU_KERNELS("Detloss>YoloV3Loss", YoloV3LossOp);
+DETLOSS_REGISTER_CPU_KERNELS("Detloss>YoloV3LossGrad", YoloV3LossGradOp);
 
 }  // namespace
 }  // namespace detloss

@@ -19,10 +19,9 @@ Dimensions KnownDimensions(InferenceContext* c, ShapeHandle shape) {
 
 // y_true and y_pred: one tensor per scale, [batch, height, width, anchors * columns] or with anchors as a dimension of
 // their own. A scale of unknown rank is left to the kernel.
-absl::Status InferScales(InferenceContext* c, int first_true, const YoloV3LossOptions& options, YoloDimensions* all) {
+absl::Status InferScales(InferenceContext* c, int first_true, int scales, const YoloV3LossOptions& options,
+                         YoloDimensions* all) {
   TF_RETURN_IF_ERROR(CheckLabelDtype(c));
-  int scales;
-  TF_RETURN_IF_ERROR(c->GetAttr("N", &scales));
   TF_RETURN_IF_ERROR(CountAnchors(options, scales, &all->anchors));
   for (int i = 0; i < scales; ++i) {
     const ShapeHandle y_true = c->input(first_true + i), y_pred = c->input(first_true + scales + i);
@@ -47,10 +46,11 @@ ShapeHandle RowsOf(InferenceContext* c, const YoloDimensions& all, const Dimensi
 absl::Status InferYoloV3Loss(InferenceContext* c) {
   YoloV3LossOptions options;
   YoloDimensions all;
+  int scales;
+  TF_RETURN_IF_ERROR(c->GetAttr("N", &scales));
   TF_RETURN_IF_ERROR(ReadYoloV3LossOptions(c, &options));
-  TF_RETURN_IF_ERROR(InferScales(c, 0, options, &all));
+  TF_RETURN_IF_ERROR(InferScales(c, 0, scales, options, &all));
   constexpr int kPerImage = 8;
-  const int scales = static_cast<int>(all.scales.size());
   for (int output = 0; output < kPerImage; ++output) c->set_output(output, c->Vector(c->MakeDim(all.batch)));
   for (int i = 0; i < scales; ++i) {
     const ShapeHandle rows = RowsOf(c, all, all.scales[i]);
@@ -60,21 +60,18 @@ absl::Status InferYoloV3Loss(InferenceContext* c) {
   return absl::OkStatus();
 }
 
-// Every gradient has the shape of its scale's y_pred.
+// The shape of y_pred.
 absl::Status InferYoloV3LossGrad(InferenceContext* c) {
   YoloV3LossOptions options;
   YoloDimensions all;
   TF_RETURN_IF_ERROR(ReadYoloV3LossGradOptions(c, &options));
-  TF_RETURN_IF_ERROR(InferScales(c, 1, options, &all));
-  const int scales = static_cast<int>(all.scales.size());
+  TF_RETURN_IF_ERROR(InferScales(c, 1, /*scales=*/1, options, &all));
+  const ShapeHandle rows = RowsOf(c, all, all.scales[0]);
   ShapeHandle ignored;
   TF_RETURN_IF_ERROR(InferShape(c, 0, "loss_gradient", c->Vector(c->MakeDim(all.batch)), &ignored));
-  for (int i = 0; i < scales; ++i) {
-    const ShapeHandle rows = RowsOf(c, all, all.scales[i]);
-    TF_RETURN_IF_ERROR(InferShape(c, 1 + 2 * scales + i, "objectness_gradient", rows, &ignored));
-    TF_RETURN_IF_ERROR(InferShape(c, 1 + 3 * scales + i, "selection", rows, &ignored));
-    c->set_output(i, c->input(1 + scales + i));
-  }
+  TF_RETURN_IF_ERROR(InferShape(c, 3, "objectness_gradient", rows, &ignored));
+  TF_RETURN_IF_ERROR(InferShape(c, 4, "selection", rows, &ignored));
+  c->set_output(0, c->input(2));
   return absl::OkStatus();
 }
 
@@ -131,12 +128,11 @@ class_weights: Per class; empty: 1.
 
 REGISTER_OP("Detloss>YoloV3LossGrad")
     .Input("loss_gradient: Tlabel")
-    .Input("y_true: N * Tlabel")
-    .Input("y_pred: N * T")
-    .Input("objectness_gradient: N * Tlabel")
-    .Input("selection: N * uint8")
-    .Output("y_pred_gradient: N * T")
-    .Attr("N: int >= 1")
+    .Input("y_true: Tlabel")
+    .Input("y_pred: T")
+    .Input("objectness_gradient: Tlabel")
+    .Input("selection: uint8")
+    .Output("y_pred_gradient: T")
     .Attr("T: {float, half, bfloat16, double}")
     .Attr("Tlabel: {float, double}")
     .Attr("anchors: list(float)")
@@ -152,11 +148,15 @@ REGISTER_OP("Detloss>YoloV3LossGrad")
     .Attr("target_format: {'center', 'corner'} = 'center'")
     .SetShapeFn(InferYoloV3LossGrad)
     .Doc(R"doc(
-Gradient of `Detloss>YoloV3Loss` with respect to `y_pred`.
+Gradient of `Detloss>YoloV3Loss` with respect to one scale's `y_pred`.
+
+One op per scale: in graphs on a CPU, TensorFlow takes the gradient of a convolution's bias from whichever output of its
+producer it meets, and would hand one scale the bias gradient of another.
 
 loss_gradient: Gradient of the loss, `[batch]`.
-objectness_gradient: As the loss returned it.
-selection: As the loss returned it.
+objectness_gradient: As the loss returned it for the scale.
+selection: As the loss returned it for the scale.
+anchors: Those of the scale, as strides and grid_sense: one number each.
 )doc");
 
 }  // namespace

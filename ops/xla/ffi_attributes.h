@@ -14,16 +14,16 @@
 
 namespace detloss {
 
-// The dictionary text that a typed custom call takes as its backend config.
+// Answers GetAttr like TensorFlow's contexts, and notes down all that was asked for: the dictionary text that a typed
+// custom call takes as its backend config.
 class FfiAttributeWriter {
  public:
   explicit FfiAttributeWriter(tensorflow::OpKernelConstruction* context) : context_(context) {}
 
   template <class T>
-  absl::Status Copy(const char* name) {
-    T value;
-    TF_RETURN_IF_ERROR(context_->GetAttr(name, &value));
-    attributes_.push_back(absl::StrCat(name, " = ", Text(value)));
+  absl::Status GetAttr(const char* name, T* value) {
+    TF_RETURN_IF_ERROR(context_->GetAttr(name, value));
+    attributes_.push_back(absl::StrCat(name, " = ", Text(*value)));
     return absl::OkStatus();
   }
 

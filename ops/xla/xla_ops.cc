@@ -61,6 +61,16 @@ auto WithElementType(xla::PrimitiveType dtype, const F& f) {
 
 xla::PrimitiveType ElementType(ffi::AnyBuffer buffer) { return static_cast<xla::PrimitiveType>(buffer.element_type()); }
 
+TensorShape ShapeOf(ffi::AnyBuffer buffer) {
+  const auto dimensions = buffer.dimensions();
+  return TensorShape(std::vector<int64_t>(dimensions.begin(), dimensions.end()));
+}
+
+xla::Shape ShapeLike(xla::PrimitiveType dtype, const TensorShape& shape) {
+  const auto sizes = shape.dim_sizes();
+  return xla::ShapeUtil::MakeShape(dtype, std::vector<int64_t>(sizes.begin(), sizes.end()));
+}
+
 template <class T>
 const T* Data(ffi::AnyBuffer buffer) {
   return static_cast<const T*>(buffer.untyped_data());
@@ -106,6 +116,24 @@ absl::Status StaticInputShapes(XlaOpKernelContext* context, std::vector<TensorSh
   return absl::OkStatus();
 }
 
+// An op whose attributes `read` takes into options, for the lowering to look at and for the handler to read again.
+template <class Options>
+class LoweredOp : public XlaOpKernel {
+ protected:
+  LoweredOp(OpKernelConstruction* context, absl::Status (*read)(FfiAttributeWriter*, Options*)) : XlaOpKernel(context) {
+    FfiAttributeWriter writer(context);
+    OP_REQUIRES_OK(context, read(&writer, &options_));
+    attributes_ = writer.text();
+  }
+
+  const Options& options() const { return options_; }
+  const std::string& attributes() const { return attributes_; }
+
+ private:
+  Options options_;
+  std::string attributes_;
+};
+
 // A call whose last result is the workspace, since XLA has no scratch memory for handlers on the host. Sets the other
 // results as the op's outputs.
 void LowerToCall(XlaOpKernelContext* context, const char* target, std::vector<xla::Shape> results,
@@ -122,59 +150,26 @@ void LowerToCall(XlaOpKernelContext* context, const char* target, std::vector<xl
 
 // ---- SsdLoss ----
 
-absl::Status CopySsdLossGradAttributes(FfiAttributeWriter* writer) {
-  TF_RETURN_IF_ERROR(writer->Copy<float>("alpha"));
-  TF_RETURN_IF_ERROR(writer->Copy<std::string>("normalizer"));
-  TF_RETURN_IF_ERROR(writer->Copy<bool>("from_logits"));
-  TF_RETURN_IF_ERROR(writer->Copy<int64_t>("num_classes"));
-  TF_RETURN_IF_ERROR(writer->Copy<int64_t>("class_column"));
-  TF_RETURN_IF_ERROR(writer->Copy<int64_t>("box_column"));
-  TF_RETURN_IF_ERROR(writer->Copy<bool>("has_positive_column"));
-  return writer->Copy<int64_t>("positive_column");
-}
-
-absl::Status CopyMiningAttributes(FfiAttributeWriter* writer) {
-  TF_RETURN_IF_ERROR(writer->Copy<float>("neg_pos_ratio"));
-  TF_RETURN_IF_ERROR(writer->Copy<int64_t>("n_neg_min"));
-  return writer->Copy<std::string>("mining_scope");
-}
-
-absl::Status CopySsdLossAttributes(FfiAttributeWriter* writer) {
-  TF_RETURN_IF_ERROR(CopySsdLossGradAttributes(writer));
-  TF_RETURN_IF_ERROR(CopyMiningAttributes(writer));
-  TF_RETURN_IF_ERROR(writer->Copy<std::string>("rank_by"));
-  return writer->Copy<std::string>("invalid_targets");
-}
-
-class SsdLossXlaOp final : public XlaOpKernel {
+class SsdLossXlaOp final : public LoweredOp<SsdLossOptions> {
  public:
-  explicit SsdLossXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
-    FfiAttributeWriter writer(context);
-    OP_REQUIRES_OK(context, ReadLayout(context, &layout_));
-    OP_REQUIRES_OK(context, CopySsdLossAttributes(&writer));
-    attributes_ = writer.text();
-  }
+  explicit SsdLossXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadSsdLossOptions) {}
 
   void Compile(XlaOpKernelContext* context) override {
     std::vector<TensorShape> inputs;
     SsdShape shape;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
-    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[0], inputs[1], layout_, &shape));
+    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[0], inputs[1], options().layout, &shape));
     const xla::Shape per_image = xla::ShapeUtil::MakeShape(context->input_xla_type(0), {shape.images});
     std::vector<xla::Shape> results(6, per_image);
     results.push_back(xla::ShapeUtil::MakeShape(xla::S32, {shape.images}));
     results.push_back(xla::ShapeUtil::MakeShape(xla::U8, {shape.images, shape.boxes}));
     const size_t workspace_bytes = WithElementType(
         context->input_xla_type(1), [&](auto element) { return SsdLossWorkspaceBytes<decltype(element)>(shape); });
-    LowerToCall(context, "detloss_ssd_loss", std::move(results), workspace_bytes, attributes_);
+    LowerToCall(context, "detloss_ssd_loss", std::move(results), workspace_bytes, attributes());
   }
-
- private:
-  SsdLayout layout_;
-  std::string attributes_;
 };
 
-SsdShape ShapeOf(ffi::AnyBuffer y_pred) {
+SsdShape SsdShapeOf(ffi::AnyBuffer y_pred) {
   return {y_pred.dimensions()[0], y_pred.dimensions()[1], y_pred.dimensions()[2]};
 }
 
@@ -199,37 +194,26 @@ ffi::Error SsdLossHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi:
                                        MutableData<L>(n_kept),
                                        MutableData<int32_t>(num_invalid),
                                        MutableData<uint8_t>(selection)};
-    return ToFfi(ToAbsl(SsdLossForward(options, ShapeOf(y_pred), Data<L>(y_true), Data<T>(y_pred), outputs,
+    return ToFfi(ToAbsl(SsdLossForward(options, SsdShapeOf(y_pred), Data<L>(y_true), Data<T>(y_pred), outputs,
                                        workspace->untyped_data(), executor)));
   });
 }
 
-class SsdLossGradXlaOp final : public XlaOpKernel {
+class SsdLossGradXlaOp final : public LoweredOp<SsdLossOptions> {
  public:
-  explicit SsdLossGradXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
-    FfiAttributeWriter writer(context);
-    OP_REQUIRES_OK(context, ReadLayout(context, &layout_));
-    OP_REQUIRES_OK(context, CopySsdLossGradAttributes(&writer));
-    attributes_ = writer.text();
-  }
+  explicit SsdLossGradXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadSsdLossGradOptions) {}
 
   void Compile(XlaOpKernelContext* context) override {
     std::vector<TensorShape> inputs;
     SsdShape shape;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
-    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[1], inputs[2], layout_, &shape));
+    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[1], inputs[2], options().layout, &shape));
     OP_REQUIRES_OK(context, CheckSsdGradShapes(inputs[0], inputs[3], inputs[4], inputs[5], shape));
     const xla::PrimitiveType dtype = context->input_xla_type(2);
     const size_t workspace_bytes =
         WithElementType(dtype, [&](auto element) { return SsdLossGradWorkspaceBytes<decltype(element)>(shape); });
-    LowerToCall(context, "detloss_ssd_loss_grad",
-                {xla::ShapeUtil::MakeShape(dtype, {shape.images, shape.boxes, shape.width})}, workspace_bytes,
-                attributes_);
+    LowerToCall(context, "detloss_ssd_loss_grad", {ShapeLike(dtype, inputs[2])}, workspace_bytes, attributes());
   }
-
- private:
-  SsdLayout layout_;
-  std::string attributes_;
 };
 
 ffi::Error SsdLossGradHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer loss_gradient,
@@ -244,7 +228,7 @@ ffi::Error SsdLossGradHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, 
     using L = Compute<T>;
     const SsdLossResiduals<L> residuals = {Data<L>(n_pos), Data<L>(n_kept), Data<uint8_t>(selection)};
     return ToFfi(
-        ToAbsl(SsdLossBackward(options, ShapeOf(y_pred), Data<L>(loss_gradient), Data<L>(y_true), Data<T>(y_pred),
+        ToAbsl(SsdLossBackward(options, SsdShapeOf(y_pred), Data<L>(loss_gradient), Data<L>(y_true), Data<T>(y_pred),
                                residuals, MutableData<T>(gradient), workspace->untyped_data(), executor)));
   });
 }
@@ -283,13 +267,9 @@ DETLOSS_REGISTER_XLA_OP("Detloss>SsdLossGrad", SsdLossGradXlaOp);
 
 // ---- HardNegativeMining ----
 
-class HardNegativeMiningXlaOp final : public XlaOpKernel {
+class HardNegativeMiningXlaOp final : public LoweredOp<MiningOptions> {
  public:
-  explicit HardNegativeMiningXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
-    FfiAttributeWriter writer(context);
-    OP_REQUIRES_OK(context, CopyMiningAttributes(&writer));
-    attributes_ = writer.text();
-  }
+  explicit HardNegativeMiningXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadMiningOptions) {}
 
   void Compile(XlaOpKernelContext* context) override {
     std::vector<TensorShape> inputs;
@@ -300,13 +280,8 @@ class HardNegativeMiningXlaOp final : public XlaOpKernel {
     const size_t workspace_bytes = WithElementType(context->input_xla_type(0), [&](auto element) {
       return HardNegativeMiningWorkspaceBytes<decltype(element)>(boxes.dim_size(0), boxes.dim_size(1));
     });
-    LowerToCall(context, "detloss_hard_negative_mining",
-                {xla::ShapeUtil::MakeShape(xla::PRED, {boxes.dim_size(0), boxes.dim_size(1)})}, workspace_bytes,
-                attributes_);
+    LowerToCall(context, "detloss_hard_negative_mining", {ShapeLike(xla::PRED, boxes)}, workspace_bytes, attributes());
   }
-
- private:
-  std::string attributes_;
 };
 
 ffi::Error HardNegativeMiningHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer negative_loss,
@@ -336,35 +311,6 @@ DETLOSS_REGISTER_XLA_OP("Detloss>HardNegativeMining", HardNegativeMiningXlaOp);
 
 // ---- YoloV3Loss ----
 
-absl::Status CopyYoloV3LossGradAttributes(FfiAttributeWriter* writer) {
-  TF_RETURN_IF_ERROR(writer->Copy<std::vector<float>>("anchors"));
-  TF_RETURN_IF_ERROR(writer->Copy<std::vector<int64_t>>("strides"));
-  TF_RETURN_IF_ERROR(writer->Copy<std::vector<float>>("grid_sense"));
-  TF_RETURN_IF_ERROR(writer->Copy<std::vector<float>>("class_weights"));
-  TF_RETURN_IF_ERROR(writer->Copy<std::string>("box_loss"));
-  TF_RETURN_IF_ERROR(writer->Copy<std::string>("class_loss"));
-  TF_RETURN_IF_ERROR(writer->Copy<std::string>("target_format"));
-  TF_RETURN_IF_ERROR(writer->Copy<bool>("class_focal"));
-  TF_RETURN_IF_ERROR(writer->Copy<float>("label_smoothing"));
-  TF_RETURN_IF_ERROR(writer->Copy<float>("box_weight"));
-  return writer->Copy<float>("class_weight");
-}
-
-absl::Status CopyIgnoreAttributes(FfiAttributeWriter* writer) {
-  TF_RETURN_IF_ERROR(writer->Copy<float>("ignore_thresh"));
-  return writer->Copy<std::string>("comparator");
-}
-
-absl::Status CopyYoloV3LossAttributes(FfiAttributeWriter* writer) {
-  TF_RETURN_IF_ERROR(CopyYoloV3LossGradAttributes(writer));
-  TF_RETURN_IF_ERROR(CopyIgnoreAttributes(writer));
-  TF_RETURN_IF_ERROR(writer->Copy<std::string>("ignore_scope"));
-  TF_RETURN_IF_ERROR(writer->Copy<bool>("objectness_focal"));
-  TF_RETURN_IF_ERROR(writer->Copy<float>("object_weight"));
-  TF_RETURN_IF_ERROR(writer->Copy<float>("no_object_weight"));
-  return writer->Copy<std::string>("invalid_targets");
-}
-
 std::vector<TensorShape> Slice(const std::vector<TensorShape>& shapes, size_t first, size_t count) {
   return {shapes.begin() + first, shapes.begin() + first + count};
 }
@@ -372,27 +318,22 @@ std::vector<TensorShape> Slice(const std::vector<TensorShape>& shapes, size_t fi
 std::vector<TensorShape> ShapesOf(const ffi::RemainingArgs& arguments, size_t first, size_t count) {
   std::vector<TensorShape> shapes;
   for (size_t i = first; i < first + count; ++i) {
-    const auto dimensions = arguments.get<ffi::AnyBuffer>(i)->dimensions();
-    shapes.push_back(TensorShape(std::vector<int64_t>(dimensions.begin(), dimensions.end())));
+    shapes.push_back(ShapeOf(*arguments.get<ffi::AnyBuffer>(i)));
   }
   return shapes;
 }
 
-class YoloV3LossXlaOp final : public XlaOpKernel {
+class YoloV3LossXlaOp final : public LoweredOp<YoloV3LossOptions> {
  public:
-  explicit YoloV3LossXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
-    FfiAttributeWriter writer(context);
-    OP_REQUIRES_OK(context, ReadYoloV3LossOptions(context, &options_));
-    OP_REQUIRES_OK(context, CopyYoloV3LossAttributes(&writer));
-    attributes_ = writer.text();
-  }
+  explicit YoloV3LossXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadYoloV3LossOptions) {}
 
   void Compile(XlaOpKernelContext* context) override {
     std::vector<TensorShape> inputs;
     YoloV3Shape shape;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
     const size_t scales = inputs.size() / 2;
-    OP_REQUIRES_OK(context, CheckYoloShapes(Slice(inputs, 0, scales), Slice(inputs, scales, scales), options_, &shape));
+    OP_REQUIRES_OK(context,
+                   CheckYoloShapes(Slice(inputs, 0, scales), Slice(inputs, scales, scales), options(), &shape));
     const xla::PrimitiveType label_dtype = context->input_xla_type(0);
     std::vector<xla::Shape> results(7, xla::ShapeUtil::MakeShape(label_dtype, {shape.images}));
     results.push_back(xla::ShapeUtil::MakeShape(xla::S32, {shape.images}));
@@ -404,12 +345,8 @@ class YoloV3LossXlaOp final : public XlaOpKernel {
     const size_t workspace_bytes =
         WithElementType(context->input_xla_type(static_cast<int>(scales)),
                         [&](auto element) { return YoloV3LossWorkspaceBytes<decltype(element)>(shape); });
-    LowerToCall(context, "detloss_yolov3_loss", std::move(results), workspace_bytes, attributes_);
+    LowerToCall(context, "detloss_yolov3_loss", std::move(results), workspace_bytes, attributes());
   }
-
- private:
-  YoloV3LossOptions options_;
-  std::string attributes_;
 };
 
 // Arguments: y_true and y_pred of every scale. Results: eight per image, objectness_gradient and selection of every
@@ -445,68 +382,53 @@ ffi::Error YoloV3LossHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, f
   });
 }
 
-class YoloV3LossGradXlaOp final : public XlaOpKernel {
+class YoloV3LossGradXlaOp final : public LoweredOp<YoloV3LossOptions> {
  public:
-  explicit YoloV3LossGradXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
-    FfiAttributeWriter writer(context);
-    OP_REQUIRES_OK(context, ReadYoloV3LossGradOptions(context, &options_));
-    OP_REQUIRES_OK(context, CopyYoloV3LossGradAttributes(&writer));
-    attributes_ = writer.text();
-  }
+  explicit YoloV3LossGradXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadYoloV3LossGradOptions) {}
 
   void Compile(XlaOpKernelContext* context) override {
     std::vector<TensorShape> inputs;
     YoloV3Shape shape;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
-    const size_t scales = inputs.size() / 4;
-    OP_REQUIRES_OK(context,
-                   CheckYoloShapes(Slice(inputs, 1, scales), Slice(inputs, 1 + scales, scales), options_, &shape));
-    OP_REQUIRES_OK(context, CheckYoloGradShapes(inputs[0], Slice(inputs, 1 + 2 * scales, scales),
-                                                Slice(inputs, 1 + 3 * scales, scales), shape));
-    const int first_pred = static_cast<int>(1 + scales);
-    std::vector<xla::Shape> results;
-    for (size_t i = 0; i < scales; ++i) {
-      const auto sizes = inputs[first_pred + i].dim_sizes();
-      results.push_back(xla::ShapeUtil::MakeShape(context->input_xla_type(first_pred),
-                                                  std::vector<int64_t>(sizes.begin(), sizes.end())));
-    }
-    LowerToCall(context, "detloss_yolov3_loss_grad", std::move(results), /*workspace_bytes=*/0, attributes_);
+    OP_REQUIRES_OK(context, CheckYoloShapes({inputs[1]}, {inputs[2]}, options(), &shape));
+    OP_REQUIRES_OK(context, CheckYoloGradShapes(inputs[0], inputs[3], inputs[4], shape));
+    LowerToCall(context, "detloss_yolov3_loss_grad", {ShapeLike(context->input_xla_type(2), inputs[2])},
+                /*workspace_bytes=*/0, attributes());
   }
-
- private:
-  YoloV3LossOptions options_;
-  std::string attributes_;
 };
 
-// Arguments: the loss' gradient, then y_true, y_pred, objectness_gradient and selection of every scale. Results: the
-// gradient of every scale, and an empty workspace.
 ffi::Error YoloV3LossGradHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer loss_gradient,
-                                 ffi::RemainingArgs arguments, ffi::RemainingRets results) {
+                                 ffi::AnyBuffer y_true, ffi::AnyBuffer y_pred, ffi::AnyBuffer objectness_gradient,
+                                 ffi::AnyBuffer selection, Returned gradient, Returned /*workspace*/) {
   YoloV3LossOptions options;
   FfiAttributeReader reader(attributes);
   if (absl::Status status = ReadYoloV3LossGradOptions(&reader, &options); !status.ok()) return ToFfi(status);
-  const size_t scales = arguments.size() / 4;
   YoloV3Shape shape;
-  const absl::Status checked =
-      CheckYoloShapes(ShapesOf(arguments, 0, scales), ShapesOf(arguments, scales, scales), options, &shape);
+  const absl::Status checked = CheckYoloShapes({ShapeOf(y_true)}, {ShapeOf(y_pred)}, options, &shape);
   if (!checked.ok()) return ToFfi(checked);
   XlaExecutor executor(pool);
-  return WithElementType(ElementType(*arguments.get<ffi::AnyBuffer>(scales)), [&](auto element) {
+  return WithElementType(ElementType(y_pred), [&](auto element) {
     using T = decltype(element);
     using L = Compute<T>;
-    const YoloV3LossResiduals<L> residuals = {DataOf<L>(arguments, 2 * scales, scales),
-                                              DataOf<uint8_t>(arguments, 3 * scales, scales)};
-    return ToFfi(ToAbsl(YoloV3LossBackward<T>(options, shape, Data<L>(loss_gradient), DataOf<L>(arguments, 0, scales),
-                                              DataOf<T>(arguments, scales, scales), residuals,
-                                              MutableDataOf<T>(results, 0, scales), executor)));
+    const YoloV3LossResiduals<L> residuals = {{Data<L>(objectness_gradient)}, {Data<uint8_t>(selection)}};
+    return ToFfi(ToAbsl(YoloV3LossBackward<T>(options, shape, Data<L>(loss_gradient), {Data<L>(y_true)},
+                                              {Data<T>(y_pred)}, residuals, {MutableData<T>(gradient)}, executor)));
   });
 }
 
 XLA_FFI_DEFINE_HANDLER(kYoloV3Loss, YoloV3LossHandler,
                        ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attrs().RemainingArgs().RemainingRets());
-XLA_FFI_DEFINE_HANDLER(
-    kYoloV3LossGrad, YoloV3LossGradHandler,
-    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attrs().Arg<ffi::AnyBuffer>().RemainingArgs().RemainingRets());
+XLA_FFI_DEFINE_HANDLER(kYoloV3LossGrad, YoloV3LossGradHandler,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Attrs()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>());
 XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_yolov3_loss", "Host", kYoloV3Loss);
 XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_yolov3_loss_grad", "Host", kYoloV3LossGrad);
 DETLOSS_REGISTER_XLA_OP("Detloss>YoloV3Loss", YoloV3LossXlaOp);
@@ -514,13 +436,9 @@ DETLOSS_REGISTER_XLA_OP("Detloss>YoloV3LossGrad", YoloV3LossGradXlaOp);
 
 // ---- YoloIgnoreMask ----
 
-class YoloIgnoreMaskXlaOp final : public XlaOpKernel {
+class YoloIgnoreMaskXlaOp final : public LoweredOp<IgnoreOptions> {
  public:
-  explicit YoloIgnoreMaskXlaOp(OpKernelConstruction* context) : XlaOpKernel(context) {
-    FfiAttributeWriter writer(context);
-    OP_REQUIRES_OK(context, CopyIgnoreAttributes(&writer));
-    attributes_ = writer.text();
-  }
+  explicit YoloIgnoreMaskXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadIgnoreOptions) {}
 
   void Compile(XlaOpKernelContext* context) override {
     std::vector<TensorShape> inputs;
@@ -531,14 +449,8 @@ class YoloIgnoreMaskXlaOp final : public XlaOpKernel {
     const size_t workspace_bytes = WithElementType(context->input_xla_type(0), [&](auto element) {
       return YoloIgnoreMaskWorkspaceBytes<decltype(element)>(shape);
     });
-    const auto sizes = mask.dim_sizes();
-    LowerToCall(context, "detloss_yolo_ignore_mask",
-                {xla::ShapeUtil::MakeShape(xla::PRED, std::vector<int64_t>(sizes.begin(), sizes.end()))},
-                workspace_bytes, attributes_);
+    LowerToCall(context, "detloss_yolo_ignore_mask", {ShapeLike(xla::PRED, mask)}, workspace_bytes, attributes());
   }
-
- private:
-  std::string attributes_;
 };
 
 ffi::Error YoloIgnoreMaskHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer boxes,

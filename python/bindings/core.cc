@@ -9,11 +9,11 @@
 #include <set>
 #include <string>
 #include <thread>
-#include <tuple>
 #include <utility>
 
 #include "cc/cpu_tier.h"
 #include "cc/hard_negative_mining.h"
+#include "cc/option_names.h"
 #include "cc/ssd_loss.h"
 #include "cc/thread_pool.h"
 #include "cc/touch_floor.h"
@@ -50,25 +50,11 @@ py::dict BuildInfo() {
   return info;
 }
 
-template <class Option>
-Option Choose(const char* name, const std::string& value, const std::map<std::string, Option>& options) {
-  const auto found = options.find(value);
-  if (found != options.end()) return found->second;
-  std::string expected;
-  for (const auto& [option, _] : options) expected += (expected.empty() ? "'" : ", '") + option + "'";
-  throw py::value_error(std::string(name) + ": expected one of " + expected + ", got '" + value + "'");
-}
-
-MiningScope ScopeNamed(const std::string& name) {
-  return Choose<MiningScope>(
-      "mining_scope", name,
-      {{"batch", MiningScope::kBatch}, {"image", MiningScope::kImage}, {"image_uniform", MiningScope::kImageUniform}});
-}
-
-Normalizer NormalizerNamed(const std::string& name) {
-  return Choose<Normalizer>(
-      "normalizer", name,
-      {{"batch", Normalizer::kBatch}, {"image", Normalizer::kImage}, {"image_selected", Normalizer::kImageSelected}});
+template <class Option, size_t kCount>
+Option Choose(const char* argument, const OptionName<Option> (&options)[kCount], const std::string& name) {
+  Option option{};
+  ThrowIfError(ChooseOption(argument, options, name, &option));
+  return option;
 }
 
 SsdLayout LayoutOf(int64_t num_classes, int64_t class_column, int64_t box_column,
@@ -91,12 +77,12 @@ py::dict SsdLossForwardOnArrays(const py::array& y_true, const py::array& y_pred
                                 int64_t box_column, std::optional<int64_t> positive_column, int threads) {
   SsdLossOptions options;
   options.layout = LayoutOf(num_classes, class_column, box_column, positive_column);
-  options.mining = {ScopeNamed(mining_scope), neg_pos_ratio, n_neg_min};
-  options.rank_by = Choose<RankBy>("rank_by", rank_by, {{"loss", RankBy::kLoss}, {"foreground", RankBy::kForeground}});
-  options.normalizer = NormalizerNamed(normalizer);
+  options.mining = {Choose("mining_scope", kMiningScopes, mining_scope), neg_pos_ratio, n_neg_min};
+  options.rank_by = Choose("rank_by", kRankings, rank_by);
+  options.normalizer = Choose("normalizer", kNormalizers, normalizer);
   options.alpha = alpha;
   options.from_logits = from_logits;
-  options.invalid_is_error = Choose<bool>("invalid_targets", invalid_targets, {{"ignore", false}, {"error", true}});
+  options.invalid_is_error = Choose("invalid_targets", kInvalidTargets, invalid_targets);
   const SsdShape shape = ShapeOf(y_pred);
   Executor& executor = Threads(threads);
   return WithPredictionDtype("y_pred", y_pred, [&](auto element, const char* label_dtype) {
@@ -139,7 +125,7 @@ py::array SsdLossBackwardOnArrays(const py::array& loss_gradient, const py::arra
                                   int threads) {
   SsdLossOptions options;
   options.layout = LayoutOf(num_classes, class_column, box_column, positive_column);
-  options.normalizer = NormalizerNamed(normalizer);
+  options.normalizer = Choose("normalizer", kNormalizers, normalizer);
   options.alpha = alpha;
   options.from_logits = from_logits;
   const SsdShape shape = ShapeOf(y_pred);
@@ -173,7 +159,7 @@ py::array HardNegativeMaskOnArrays(const py::array& negative_loss, const py::arr
   if (negative_loss.ndim() != 2) {
     throw py::value_error("negative_loss: expected shape (batch, boxes), got " + ShapeText(negative_loss));
   }
-  const MiningOptions options = {ScopeNamed(mining_scope), neg_pos_ratio, n_neg_min};
+  const MiningOptions options = {Choose("mining_scope", kMiningScopes, mining_scope), neg_pos_ratio, n_neg_min};
   const int64_t images = negative_loss.shape(0), boxes = negative_loss.shape(1);
   Executor& executor = Threads(threads);
   return WithPredictionDtype("negative_loss", negative_loss, [&](auto element, const char* label_dtype) -> py::array {
@@ -246,26 +232,14 @@ YoloV3LossOptions YoloOptionsFrom(const py::kwargs& given) {
       throw py::type_error("expected an option of detloss.yolov3_loss, got " + std::string(py::str(name)));
     }
   }
-  options.ignore.above = Choose<bool>("comparator", comparator, {{"<", false}, {"<=", true}});
-  options.ignore_scope = Choose<IgnoreScope>("ignore_scope", ignore_scope,
-                                             {{"scale", IgnoreScope::kScale}, {"image", IgnoreScope::kImage}});
-  using Location = std::pair<BoxLoss, Overlap>;
-  std::tie(options.cell.box_loss, options.cell.overlap) =
-      Choose<Location>("box_loss", box_loss,
-                       {{"classic", {BoxLoss::kClassic, Overlap::kIou}},
-                        {"squared", {BoxLoss::kSquared, Overlap::kIou}},
-                        {"iou", {BoxLoss::kOverlap, Overlap::kIou}},
-                        {"giou", {BoxLoss::kOverlap, Overlap::kGiou}},
-                        {"diou", {BoxLoss::kOverlap, Overlap::kDiou}},
-                        {"ciou", {BoxLoss::kOverlap, Overlap::kCiou}},
-                        {"siou", {BoxLoss::kOverlap, Overlap::kSiou}}});
-  options.cell.class_loss = Choose<ClassLoss>("class_loss", class_loss,
-                                              {{"sigmoid", ClassLoss::kSigmoid},
-                                               {"softmax", ClassLoss::kSoftmax},
-                                               {"normalized_sigmoid", ClassLoss::kNormalizedSigmoid},
-                                               {"none", ClassLoss::kNone}});
-  options.cell.corner_targets = Choose<bool>("target_format", target_format, {{"center", false}, {"corner", true}});
-  options.invalid_is_error = Choose<bool>("invalid_targets", invalid_targets, {{"ignore", false}, {"error", true}});
+  const NamedBoxLoss named = Choose("box_loss", kBoxLosses, box_loss);
+  options.cell.box_loss = named.box_loss;
+  options.cell.overlap = named.overlap;
+  options.cell.class_loss = Choose("class_loss", kClassLosses, class_loss);
+  options.cell.corner_targets = Choose("target_format", kTargetFormats, target_format);
+  options.ignore.above = Choose("comparator", kComparators, comparator);
+  options.ignore_scope = Choose("ignore_scope", kIgnoreScopes, ignore_scope);
+  options.invalid_is_error = Choose("invalid_targets", kInvalidTargets, invalid_targets);
   return options;
 }
 
@@ -317,7 +291,7 @@ template <class T>
 struct YoloInputs {
   YoloInputs(const Arrays& labels, const Arrays& logits, const char* label_dtype, const YoloV3LossOptions& options,
              const YoloV3Shape& shape) {
-    const int64_t label_columns = kYoloClasses + (options.cell.corner_targets ? 1 : shape.classes);
+    const int64_t label_columns = LabelColumns(options.cell, shape.classes);
     y_true = ElementsOf<Compute<T>>("y_true", labels, label_dtype, shape,
                                     [&](size_t i) { return CellsOf(shape, i, label_columns); });
     y_pred = ElementsOf<T>("y_pred", logits, DtypeName(logits[0]), shape,
@@ -418,7 +392,7 @@ py::array YoloIgnoreMaskOnArrays(const py::array& boxes, const py::array& true_b
     throw py::value_error("boxes, true_boxes: expected shapes (batch, boxes, 4), got " + ShapeText(boxes) + " and " +
                           ShapeText(true_boxes));
   }
-  const IgnoreOptions options = {ignore_thresh, Choose<bool>("comparator", comparator, {{"<", false}, {"<=", true}})};
+  const IgnoreOptions options = {ignore_thresh, Choose("comparator", kComparators, comparator)};
   const IgnoreMaskShape shape = {boxes.shape(0), boxes.shape(1), true_boxes.shape(1)};
   Executor& executor = Threads(threads);
   return WithPredictionDtype("boxes", boxes, [&](auto element, const char* label_dtype) -> py::array {

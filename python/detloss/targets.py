@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detloss.option_checks import check_option
 from detloss.ssd_layout import SSDLayout, as_layout
+from detloss.yolov3_options import TARGET_FORMATS
 
-_TARGET_FORMATS = ("center", "corner")
 _FIRST_CLASS = 5
 _MOST_SHOWN = 5
 _MOST_VALUES_SHOWN = 30
@@ -54,8 +55,7 @@ def check_targets(
     if layout is not None:
         _check_ssd_targets(_as_labels("y_true", y_true), as_layout(layout))
         return
-    if target_format not in _TARGET_FORMATS:
-        raise ValueError(f"target_format: expected one of {sorted(_TARGET_FORMATS)}, got {target_format!r}")
+    check_option("target_format", target_format, TARGET_FORMATS)
     if target_format == "corner" and num_classes is None:
         raise ValueError("num_classes: expected the number of classes, which corner labels do not tell, got None")
     if num_classes is not None and num_classes < 1:

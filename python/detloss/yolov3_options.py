@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detloss.ops import arguments
+from detloss.option_checks import check_count, check_non_negative, check_option
 
 COMPARATORS = ("<", "<=")
 IGNORE_SCOPES = ("scale", "image")
@@ -23,27 +23,27 @@ WEIGHTS = ("box_weight", "object_weight", "no_object_weight", "class_weight")
 
 def check_ignore_options(ignore_thresh: float, comparator: str) -> None:
     """Raises `TypeError` or `ValueError` for an option of the ignore mask that is out of its range."""
-    arguments.check_non_negative("ignore_thresh", ignore_thresh)
-    arguments.check_option("comparator", comparator, COMPARATORS)
+    check_non_negative("ignore_thresh", ignore_thresh)
+    check_option("comparator", comparator, COMPARATORS)
 
 
 def check_yolov3_options(options: dict[str, Any]) -> None:
     """Raises `TypeError` or `ValueError` for an option of `yolov3_loss` that is out of its range by itself."""
     check_ignore_options(options["ignore_thresh"], options["comparator"])
-    arguments.check_option("ignore_scope", options["ignore_scope"], IGNORE_SCOPES)
-    arguments.check_option("box_loss", options["box_loss"], BOX_LOSSES)
-    arguments.check_option("class_loss", options["class_loss"], CLASS_LOSSES)
-    arguments.check_option("target_format", options["target_format"], TARGET_FORMATS)
-    arguments.check_option("invalid_targets", options["invalid_targets"], INVALID_TARGETS)
+    check_option("ignore_scope", options["ignore_scope"], IGNORE_SCOPES)
+    check_option("box_loss", options["box_loss"], BOX_LOSSES)
+    check_option("class_loss", options["class_loss"], CLASS_LOSSES)
+    check_option("target_format", options["target_format"], TARGET_FORMATS)
+    check_option("invalid_targets", options["invalid_targets"], INVALID_TARGETS)
     if options["class_focal"] and options["class_loss"] not in FOCAL_CLASS_LOSSES:
         raise ValueError(
             f"class_focal: expected class_loss to be one of {sorted(FOCAL_CLASS_LOSSES)}, got {options['class_loss']!r}"
         )
-    arguments.check_non_negative("label_smoothing", options["label_smoothing"])
+    check_non_negative("label_smoothing", options["label_smoothing"])
     if options["label_smoothing"] >= 1:
         raise ValueError(f"label_smoothing: expected a number below 1, got {options['label_smoothing']!r}")
     for weight in WEIGHTS:
-        arguments.check_non_negative(weight, options[weight])
+        check_non_negative(weight, options[weight])
 
 
 def as_anchors(anchors: Any, scales: int) -> npt.NDArray[np.float64]:
@@ -76,7 +76,7 @@ def as_strides(stride: int | Sequence[int] | None, scales: int) -> tuple[int, ..
     if len(strides) != scales:
         raise ValueError(f"stride: expected one integer or {scales}, one per scale, got {stride!r}")
     for value in strides:
-        arguments.check_count("stride", value)
+        check_count("stride", value)
         if value < 1:
             raise ValueError(f"stride: expected at least 1, got {stride!r}")
     return tuple(int(value) for value in strides)
@@ -95,7 +95,7 @@ def as_grid_sense(grid_sense: float | Sequence[float] | None, scales: int) -> tu
     if len(factors) != scales:
         raise ValueError(f"grid_sense: expected one number or {scales}, one per scale, got {grid_sense!r}")
     for value in factors:
-        arguments.check_non_negative("grid_sense", value)
+        check_non_negative("grid_sense", value)
         if value < 1:
             raise ValueError(f"grid_sense: expected at least 1, got {grid_sense!r}")
     return tuple(float(value) for value in factors)
@@ -114,5 +114,5 @@ def as_class_weights(class_weights: Sequence[float] | None, num_classes: int | N
     if not weights or (num_classes is not None and len(weights) != num_classes):
         raise ValueError(f"class_weights: expected {num_classes or 'some'} weights, one per class, got {len(weights)}")
     for value in weights:
-        arguments.check_non_negative("class_weights", value)
+        check_non_negative("class_weights", value)
     return tuple(float(value) for value in weights)

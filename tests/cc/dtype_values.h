@@ -2,6 +2,9 @@
 #ifndef DETLOSS_TESTS_CC_DTYPE_VALUES_H_
 #define DETLOSS_TESTS_CC_DTYPE_VALUES_H_
 
+#include <cmath>
+#include <vector>
+
 #include "cc/dtypes.h"
 #include "tests/cc/check.h"
 
@@ -35,6 +38,14 @@ T FromDouble(double x) {
 template <class T>
 double ToDouble(T value) {
   return static_cast<double>(ToCompute(value));
+}
+
+// One NaN for all, whose sign and payload the instruction sets choose differently.
+template <class V>
+void UnifyNans(std::vector<V>* values) {
+  for (V& value : *values) {
+    if (std::isnan(ToDouble(value))) value = FromDouble<V>(std::nan(""));
+  }
 }
 
 }  // namespace detloss

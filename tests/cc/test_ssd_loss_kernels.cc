@@ -77,27 +77,15 @@ MiningCut<Bits<L>> SomeCut(const std::vector<Bits<L>>& keys) {
   return cut;
 }
 
-// One NaN for all, whose sign and payload the instruction sets choose differently.
-template <class V>
-void UnifyNans(std::vector<V>* values) {
-  for (V& value : *values) {
-    if (std::isnan(ToDouble(value))) value = FromDouble<V>(std::nan(""));
-  }
-}
-void UnifyNan(double* value) {
-  if (std::isnan(*value)) *value = std::nan("");
+std::vector<double> TermsOf(const SsdBlockSums& sums) {
+  std::vector<double> terms = {sums.positive, sums.negative, sums.localization, sums.n_pos};
+  UnifyNans(&terms);
+  return terms;
 }
 
-void CheckSameSums(SsdBlockSums got, SsdBlockSums want) {
-  for (SsdBlockSums* sums : {&got, &want}) {
-    UnifyNan(&sums->positive);
-    UnifyNan(&sums->negative);
-    UnifyNan(&sums->localization);
-  }
-  CHECK_BITS_EQUAL(got.positive, want.positive);
-  CHECK_BITS_EQUAL(got.negative, want.negative);
-  CHECK_BITS_EQUAL(got.localization, want.localization);
-  CHECK_BITS_EQUAL(got.n_pos, want.n_pos);
+void CheckSameSums(const SsdBlockSums& got, const SsdBlockSums& want) {
+  const std::vector<double> got_terms = TermsOf(got), want_terms = TermsOf(want);
+  CHECK_BITS_EQUAL(got_terms, want_terms);
   CHECK_EQUAL(got.n_kept, want.n_kept);
   CHECK_EQUAL(got.n_candidates, want.n_candidates);
   CHECK_EQUAL(got.num_invalid, want.num_invalid);

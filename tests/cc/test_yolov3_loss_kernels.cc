@@ -70,14 +70,6 @@ KernelResults<T> RunKernels(CpuTier tier, const YoloCase<T>& given) {
   return results;
 }
 
-// One NaN for all, whose sign and payload the instruction sets choose differently.
-template <class V>
-void UnifyNans(std::vector<V>* values) {
-  for (V& value : *values) {
-    if (std::isnan(ToDouble(value))) value = FromDouble<V>(std::nan(""));
-  }
-}
-
 std::vector<double> TermsOf(const YoloBlockSums& sums) {
   std::vector<double> terms = {sums.xy, sums.wh, sums.overlap, sums.object, sums.no_object, sums.class_term};
   UnifyNans(&terms);

@@ -15,6 +15,7 @@ from detloss import _core
 from detloss.benchmark.aligned_memory import aligned_zeros
 from detloss.benchmark.case import Batch, Case, LossFunction
 from detloss.benchmark.ssd_inputs import make_ssd_batch
+from detloss.ops.arguments import label_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,8 @@ class SSDCase(Case):
         """Labels and predictions `[batch, boxes, classes + 12]`; the labels are in the dtype that the op takes."""
         rng = np.random.default_rng(seed)
         labels, predictions = make_ssd_batch(rng, self.batch, self.boxes, self.classes, self.from_logits)
-        label_dtype = tf.float64 if self.dtype == "float64" else tf.float32
-        return Batch((tf.cast(labels, label_dtype),), (tf.cast(predictions, self.dtype),))
+        predicted = tf.cast(predictions, self.dtype)
+        return Batch((tf.cast(labels, label_dtype(predicted)),), (predicted,))
 
     def loss(self, implementation: str) -> LossFunction:
         """The loss per image, `[batch]`, as `implementation` computes it."""

@@ -18,6 +18,7 @@ from detloss.benchmark.case import Batch, Case, LossFunction
 from detloss.benchmark.peer import Peer
 from detloss.benchmark.presets import AnchorRows, Anchors
 from detloss.benchmark.yolov3_inputs import make_yolov3_batch
+from detloss.ops.arguments import label_dtype
 
 _IGNORE_THRESH = 0.5
 
@@ -58,10 +59,10 @@ class YOLOv3Case(Case):
             ignore_thresh=_IGNORE_THRESH,
             dtype=dtype.as_numpy_dtype,
         )
-        label_dtype = tf.float64 if dtype == tf.float64 else tf.float32
+        predicted = [tf.cast(scale.reshape(*scale.shape[:3], -1), dtype) for scale in logits]
         return Batch(
-            tuple(tf.cast(scale, label_dtype) for scale in labels),
-            tuple(tf.cast(scale.reshape(*scale.shape[:3], -1), dtype) for scale in logits),
+            tuple(tf.cast(scale, label_dtype(like)) for scale, like in zip(labels, predicted, strict=True)),
+            tuple(predicted),
         )
 
     def loss(self, implementation: str) -> LossFunction:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import detloss
-from detloss.ops import arguments
+from detloss.option_checks import check_count
 from detloss.yolov3_options import as_anchors, as_class_weights, as_grid_sense, as_strides, check_yolov3_options
 
 # x, y, w, h and objectness.
@@ -116,7 +116,7 @@ def mean_over_batch(per_image: tf.Tensor) -> tf.Tensor:
 
 
 def _checked_num_classes(num_classes: int) -> int:
-    arguments.check_count("num_classes", num_classes)
+    check_count("num_classes", num_classes)
     if num_classes < 1:
         raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
     return int(num_classes)

@@ -190,8 +190,6 @@ def _labels_and_predictions(y_true: Any, y_pred: Any) -> tuple[list[tf.Tensor], 
 @tf.RegisterGradient("Detloss>YoloV3Loss")
 def _yolov3_loss_gradient(op: tf.Operation, loss_gradient: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor | None]:
     scales = op.get_attr("N")
-    # One op per scale: in graphs on a CPU, TensorFlow takes the gradient of a convolution's bias from whichever output
-    # of its producer it meets, and would hand one scale the bias gradient of another.
     gradients = [_scale_gradient(op, loss_gradient, scale, scales) for scale in range(scales)]
     return [None] * scales + gradients
 
@@ -199,18 +197,17 @@ def _yolov3_loss_gradient(op: tf.Operation, loss_gradient: tf.Tensor, *_: tf.Ten
 def _scale_gradient(op: tf.Operation, loss_gradient: tf.Tensor, scale: int, scales: int) -> tf.Tensor:
     anchors, strides, grid_sense = (op.get_attr(name) for name in ("anchors", "strides", "grid_sense"))
     lengths = len(anchors) // scales
-    (gradient,) = library.ops().detloss_yolo_v3_loss_grad(
+    return library.ops().detloss_yolo_v3_loss_grad(
         loss_gradient=loss_gradient,
-        y_true=[op.inputs[scale]],
-        y_pred=[op.inputs[scales + scale]],
-        objectness_gradient=[op.outputs[scale - 2 * scales]],
-        selection=[op.outputs[scale - scales]],
+        y_true=op.inputs[scale],
+        y_pred=op.inputs[scales + scale],
+        objectness_gradient=op.outputs[scale - 2 * scales],
+        selection=op.outputs[scale - scales],
         anchors=anchors[scale * lengths : (scale + 1) * lengths],
         strides=[strides[scale]],
         grid_sense=[grid_sense[scale]],
         **{attribute: op.get_attr(attribute) for attribute in _GRADIENT_ATTRIBUTES},
     )
-    return gradient
 
 
 @tf.RegisterGradient("Detloss>YoloV3LossGrad")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from detloss.ops import arguments
+from detloss.option_checks import check_count
 from detloss.reference import box_iou, cross_entropy
 from detloss.reference.yolo_ignore_mask import reaches_threshold
 from detloss.reference.yolov3_targets import BOX_COLUMNS, Targets, read_targets, refuse_invalid
@@ -112,7 +113,7 @@ def yolov3_loss(
         invalid_targets=invalid_targets,
     )
     check_yolov3_options(values)
-    arguments.check_count("max_boxes", max_boxes)
+    check_count("max_boxes", max_boxes)
     options = _Options(**values, class_weights=as_class_weights(class_weights, None), max_boxes=max_boxes)
     with tf.name_scope(name or "yolov3_loss"):
         scales = _as_scales(y_true, y_pred, anchors, stride, grid_sense, options)
