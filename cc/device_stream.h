@@ -6,8 +6,8 @@ struct CUstream_st;
 
 namespace detloss {
 
-// A cudaStream_t. Functions that take one take pointers to the device's memory, put their work on the stream, and return
-// without waiting for it.
+// A cudaStream_t. Functions that take one take pointers to the device's memory, put their work on the stream, and
+// return without waiting for it.
 using DeviceStream = CUstream_st*;
 
 }  // namespace detloss

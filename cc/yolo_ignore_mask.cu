@@ -1,7 +1,6 @@
-#include "cc/yolo_ignore_mask.h"
-
 #include "cc/launch.h"
 #include "cc/math.h"
+#include "cc/yolo_ignore_mask.h"
 
 namespace detloss {
 namespace {
