@@ -21,25 +21,13 @@ int64_t TaskCount(int64_t keys) { return std::clamp((keys + kKeysPerTask - 1) / 
 const MiningKernels<uint32_t>& KernelsFor(uint32_t) { return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kMiningKernels32); }
 const MiningKernels<uint64_t>& KernelsFor(uint64_t) { return DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kMiningKernels64); }
 
-// The originals compute k in float32: floor(ratio * floor(n_positive)), here bounded before it becomes an integer.
-int64_t FloorOf(float wanted, int64_t most) {
-  return static_cast<double>(wanted) < static_cast<double>(most) ? static_cast<int64_t>(wanted) : most;
-}
-
-int64_t NegativesToKeep(const MiningOptions& options, double n_positive, int64_t candidates) {
-  const float wanted = options.neg_pos_ratio * std::floor(static_cast<float>(n_positive));
-  return std::min(std::max(FloorOf(wanted, candidates), options.n_neg_min), candidates);
-}
-
-int64_t NegativesToKeepUniformly(const MiningOptions& options, int64_t images, int64_t boxes,
-                                 const double* n_positive) {
+int64_t UniformNegatives(const MiningOptions& options, int64_t images, int64_t boxes, const double* n_positive) {
   float fewest = HUGE_VALF;
   for (int64_t image = 0; image < images; ++image) {
-    const float positives = static_cast<float>(n_positive[image]);
-    const float wanted = std::min(options.neg_pos_ratio * positives, static_cast<float>(boxes) - positives);
+    const float wanted = UniformlyWanted(options, boxes, n_positive[image]);
     if (wanted > 0) fewest = std::min(fewest, wanted);
   }
-  return fewest == HUGE_VALF ? std::min(options.n_neg_min, boxes) : FloorOf(fewest, boxes);
+  return UniformNegatives(options, boxes, fewest);
 }
 
 template <class Key>
@@ -165,7 +153,7 @@ void FindMiningCuts(const MiningOptions& options, int64_t images, int64_t boxes,
     return;
   }
   const bool uniform = options.scope == MiningScope::kImageUniform;
-  const int64_t uniform_k = uniform ? NegativesToKeepUniformly(options, images, boxes, n_positive) : 0;
+  const int64_t uniform_k = uniform ? UniformNegatives(options, images, boxes, n_positive) : 0;
   // As many tasks as have histograms of their own.
   const int64_t images_per_task = (images + TaskCount(images * boxes) - 1) / TaskCount(images * boxes);
   ParallelFor(executor, images, images_per_task, [&](int64_t begin, int64_t end) {

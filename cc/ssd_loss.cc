@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cc/float_environment.h"
+#include "cc/hard_negative_mining.h"
 #include "cc/math.h"
 #include "cc/ssd_loss_kernels.h"
 #include "cc/ssd_row.h"
@@ -107,39 +108,14 @@ Status InvalidTarget(const SsdLayout& layout, const L* row, int64_t image, int64
       found + " in image " + std::to_string(image) + ", box " + std::to_string(box));
 }
 
-// Normalisers of an image's terms from what the forward pass counted. The backward pass calls it with the same counts.
 template <class L>
 void ComputeScales(const SsdLossOptions& options, int64_t images, const L* n_pos, const L* n_kept,
                    SsdScales<double>* scales) {
   double batch_positives = 0;
   for (int64_t image = 0; image < images; ++image) batch_positives += n_pos[image];
-  const double per_batch = static_cast<double>(images) / std::max(1.0, batch_positives);
   for (int64_t image = 0; image < images; ++image) {
-    const double per_image = 1.0 / std::max<double>(1.0, n_pos[image]);
-    const double selected = static_cast<double>(n_pos[image]) + static_cast<double>(n_kept[image]);
-    SsdScales<double>& scale = scales[image];
-    switch (options.normalizer) {
-      case Normalizer::kBatch:
-        scale = {per_batch, per_batch};
-        break;
-      case Normalizer::kImage:
-        scale = {per_image, per_image};
-        break;
-      case Normalizer::kImageSelected:
-        scale = {selected > 0 ? 1.0 / selected : 0.0, per_image};
-        break;
-    }
-    scale.localization *= options.alpha;
+    scales[image] = ScalesOf(options, images, batch_positives, n_pos[image], n_kept[image]);
   }
-}
-
-Status CheckOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved) {
-  *resolved = options;
-  if (!(options.alpha >= 0) || !std::isfinite(options.alpha)) {
-    return Status::InvalidArgument("alpha: expected a finite number of at least 0, got " + Describe(options.alpha));
-  }
-  Status status = CheckMiningOptions(options.mining);
-  return status.ok() ? ResolveLayout(options.layout, shape.width, &resolved->layout) : status;
 }
 
 template <class L>
@@ -147,19 +123,26 @@ void WriteOutputs(const SsdShape& shape, const SsdBlockSums* images, const SsdSc
                   const SsdLossOutputs<L>& outputs) {
   for (int64_t image = 0; image < shape.images; ++image) {
     const SsdBlockSums& sums = images[image];
-    const double positive = sums.positive * scales[image].confidence;
-    const double negative =
-        sums.is_nan ? std::numeric_limits<double>::quiet_NaN() : sums.negative * scales[image].confidence;
-    const double localization = sums.localization * scales[image].localization;
-    outputs.positive[image] = static_cast<L>(positive);
-    outputs.negative[image] = static_cast<L>(negative);
-    outputs.localization[image] = static_cast<L>(localization);
-    outputs.loss[image] = static_cast<L>(positive + negative + localization);
+    const double negative = sums.is_nan ? std::numeric_limits<double>::quiet_NaN() : sums.negative;
+    const SsdTerms terms = TermsOf(scales[image], sums.positive, negative, sums.localization);
+    outputs.positive[image] = static_cast<L>(terms.positive);
+    outputs.negative[image] = static_cast<L>(terms.negative);
+    outputs.localization[image] = static_cast<L>(terms.localization);
+    outputs.loss[image] = static_cast<L>(terms.loss);
     outputs.num_invalid[image] = static_cast<int32_t>(sums.num_invalid);
   }
 }
 
 }  // namespace
+
+Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved) {
+  *resolved = options;
+  if (!(options.alpha >= 0) || !std::isfinite(options.alpha)) {
+    return Status::InvalidArgument("alpha: expected a finite number of at least 0, got " + Describe(options.alpha));
+  }
+  Status status = CheckMiningOptions(options.mining);
+  return status.ok() ? ResolveLayout(options.layout, shape.width, &resolved->layout) : status;
+}
 
 template <class T>
 size_t SsdLossWorkspaceBytes(const SsdShape& shape) {
@@ -174,7 +157,7 @@ Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, cons
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
   SsdLossOptions resolved;
-  Status status = CheckOptions(options, shape, &resolved);
+  Status status = ResolveSsdOptions(options, shape, &resolved);
   if (!status.ok()) return status;
   const SsdLossKernels<T>& kernels = KernelsFor(T());
   ForwardWorkspace<T> work(buffer, shape);
@@ -231,7 +214,7 @@ Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, con
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
   SsdLossOptions resolved;
-  Status status = CheckOptions(options, shape, &resolved);
+  Status status = ResolveSsdOptions(options, shape, &resolved);
   if (!status.ok()) return status;
   Workspace workspace(buffer);
   auto* normalisers = workspace.Take<SsdScales<double>>(shape.images);

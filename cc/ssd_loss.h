@@ -8,46 +8,13 @@
 #include "cc/device_stream.h"
 #include "cc/dtypes.h"
 #include "cc/executor.h"
-#include "cc/hard_negative_mining.h"
-#include "cc/ssd_layout.h"
+#include "cc/ssd_loss_options.h"
 #include "cc/status.h"
 
 namespace detloss {
 
-enum class RankBy {
-  kLoss,        // cross-entropy
-  kForeground,  // largest foreground probability
-};
-
-enum class Normalizer {
-  kBatch,          // B / max(1, positives of the batch)
-  kImage,          // 1 / max(1, positives of the image)
-  kImageSelected,  // confidence: 1 / (positives + kept), localization: 1 / max(1, positives), of the image
-};
-
-struct SsdLossOptions {
-  SsdLayout layout;
-  MiningOptions mining;
-  RankBy rank_by = RankBy::kLoss;
-  Normalizer normalizer = Normalizer::kBatch;
-  float alpha = 1;
-  bool from_logits = false;
-  bool invalid_is_error = false;
-};
-
-// Labels and predictions are `[images, boxes, width]`.
-struct SsdShape {
-  int64_t images;
-  int64_t boxes;
-  int64_t width;
-};
-
-// Bits of a box in the selection, which is all that the backward pass needs to know of mining.
-enum SsdSelection : uint8_t {
-  kSsdPositive = 1,
-  kSsdKept = 2,
-  kSsdInvalid = 4,
-};
+// Checks the options, and fills in what their layout leaves to the width of the rows.
+Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved);
 
 // Per image, but for the selection, which is `[images, boxes]`. `positive`, `negative` and `localization` add up to the
 // loss.

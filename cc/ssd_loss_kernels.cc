@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cc/lanes.h"
+#include "cc/log_sum_exp.h"
 #include "cc/math.h"
 #include "cc/platform.h"
 #include "cc/ssd_row.h"
@@ -13,27 +14,29 @@ namespace detloss {
 namespace DETLOSS_TIER {
 namespace {
 
-template <class T>
-struct Scores {
-  Compute<T> cross_entropy;
-  Compute<T> rank;  // what the box is ranked by, before its weight as a negative
-};
-
-// `log_sum_exp` is read only with logits.
-template <class T>
-DETLOSS_SHARED Scores<T> ScoreBox(const SsdLossOptions& options, const Compute<T>* labels, const T* classes,
-                                  int64_t num_labels, Compute<T> log_sum_exp) {
-  using L = Compute<T>;
-  Scores<T> scores;
-  scores.cross_entropy = options.from_logits ? CrossEntropyFromLogits(labels, classes, num_labels, log_sum_exp)
-                                             : CrossEntropyFromProbabilities(labels, classes, num_labels);
-  if (options.rank_by == RankBy::kForeground) {
-    const L foreground = LargestOrNan(classes + 1, options.layout.num_classes - 1);
-    scores.rank = options.from_logits ? Exp(foreground - log_sum_exp) : foreground;
-  } else {
-    scores.rank = scores.cross_entropy;
+// Whether every class but the background is +0, which is so for nearly every box of an image.
+template <class L>
+DETLOSS_SHARED bool ForegroundIsZero(const L* labels, int64_t num_classes) {
+  if (num_classes <= kLanes) {
+    Bits<L> any = 0;
+    for (int64_t c = 1; c < num_classes; ++c) any |= BitCast<Bits<L>>(labels[c]);
+    return any == 0;
   }
-  return scores;
+  // The last sixteen may repeat some of those before.
+  Vector<uint32_t> any = {};
+  for (int64_t c = 1; c < num_classes; c += kLanes) {
+    const int64_t first = c + kLanes <= num_classes ? c : num_classes - kLanes;
+    for (const Vector<L>& vector : LoadLanes(labels + first).vectors) any |= BitCast<Vector<uint32_t>>(vector);
+  }
+  return IsZero(any);
+}
+
+// Of a box whose `log_sum_exp` is known, where it is needed.
+template <class T>
+DETLOSS_SHARED SsdRowStatistics<Compute<T>> StatisticsOf(const SsdLossOptions& options, const T* classes,
+                                                         Compute<T> log_sum_exp) {
+  const bool needs_foreground = options.rank_by == RankBy::kForeground;
+  return {log_sum_exp, needs_foreground ? LargestOrNan(classes + 1, options.layout.num_classes - 1) : 0};
 }
 
 template <class T>
@@ -43,32 +46,24 @@ DETLOSS_SHARED void ForwardBox(const SsdForwardBlock<T>& block, const SsdLossOpt
   const SsdLayout& layout = options.layout;
   const L* truth = block.y_true + i * block.width;
   const T* prediction = block.y_pred + i * block.width;
-  const L* labels = truth + layout.class_column;
-  const int64_t num_labels = ForegroundIsZero(labels, layout.num_classes) ? 1 : layout.num_classes;
-  const SsdTarget<L> target = ReadTarget(layout, truth, num_labels);
-  if (!target.valid) {
+  const int64_t num_labels = ForegroundIsZero(truth + layout.class_column, layout.num_classes) ? 1 : layout.num_classes;
+  const SsdRowStatistics<L> statistics = StatisticsOf(options, prediction + layout.class_column, log_sum_exp);
+  const SsdScore<L> score = ScoreBox(options, truth, prediction, num_labels, statistics);
+  block.cross_entropy[i] = score.cross_entropy;
+  block.selection[i] = score.selection;
+  if (score.selection == kSsdInvalid) {
+    block.keys[i] = kNeverKept<Bits<L>>;
     if (sums->first_invalid < 0) sums->first_invalid = i;
     ++sums->num_invalid;
-    block.keys[i] = kNeverKept<Bits<L>>;
-    block.cross_entropy[i] = 0;
-    block.selection[i] = kSsdInvalid;
     return;
   }
-  Scores<T> scores = {0, 0};
-  if (target.positive > 0 || target.negative != 0) {
-    scores = ScoreBox(options, labels, prediction + layout.class_column, num_labels, log_sum_exp);
-  }
-  const L key = target.negative == 0 ? 0 : scores.rank * target.negative;
-  block.keys[i] = OrderedKey(key);
-  block.cross_entropy[i] = scores.cross_entropy;
-  block.selection[i] = target.positive > 0 ? kSsdPositive : 0;
-  sums->n_candidates += key != 0;
-  sums->is_nan |= IsNan(key) || IsNan(scores.cross_entropy);
-  if (target.positive > 0) {
-    sums->n_pos += target.positive;
-    sums->positive += static_cast<double>(target.positive) * scores.cross_entropy;
-    sums->localization +=
-        static_cast<double>(target.positive) * SmoothL1(truth + layout.box_column, prediction + layout.box_column);
+  block.keys[i] = OrderedKey(score.key);
+  sums->n_candidates += score.key != 0;
+  sums->is_nan |= IsNan(score.key) || IsNan(score.cross_entropy);
+  if (score.positive > 0) {
+    sums->n_pos += score.positive;
+    sums->positive += static_cast<double>(score.positive) * score.cross_entropy;
+    sums->localization += static_cast<double>(score.positive) * score.localization;
   }
 }
 
@@ -118,6 +113,26 @@ void Keep(const SsdKeepBlock<L>& block) {
     for (int lane = 0; lane < kLanes; ++lane) keep(i + lane);
   }
   for (; i < block.boxes; ++i) keep(i);
+}
+
+// Into a gradient that is zero: entries without a label stay so.
+template <class L, class T>
+DETLOSS_SHARED void ProbabilitiesGradient(const L* labels, const T* probabilities, int64_t num_labels, L scale,
+                                          T* gradient) {
+  for (int64_t c = 0; c < num_labels; ++c) {
+    if (labels[c] != 0) Store(ProbabilityGradient(labels[c], ToCompute(probabilities[c]), scale), gradient + c);
+  }
+}
+
+template <class L, class T>
+DETLOSS_SHARED void LogitsGradient(const L* labels, const T* logits, int64_t num_classes, L scale, T* gradient) {
+  L label_sum = 0;
+  for (int64_t c = 0; c < num_classes; ++c) label_sum += labels[c];
+  if (label_sum == 0) return;  // takes no part, whatever the logits are
+  const L log_sum_exp = LogSumExp(logits, num_classes);
+  for (int64_t c = 0; c < num_classes; ++c) {
+    Store(LogitGradient(labels[c], label_sum, ToCompute(logits[c]), log_sum_exp, scale), gradient + c);
+  }
 }
 
 // Into a row of zeros.

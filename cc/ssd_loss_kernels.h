@@ -8,6 +8,7 @@
 #include "cc/dtypes.h"
 #include "cc/hard_negative_mining.h"
 #include "cc/ssd_loss.h"
+#include "cc/ssd_row.h"
 
 namespace detloss {
 
@@ -47,13 +48,6 @@ struct SsdKeepBlock {
   const L* cross_entropy;
   uint8_t* selection;
   SsdBlockSums* sums;
-};
-
-// Factors of an image's terms: the normaliser, alpha and, in the backward pass, the gradient of its loss.
-template <class L>
-struct SsdScales {
-  L confidence;
-  L localization;
 };
 
 template <class T>

@@ -5,11 +5,10 @@
 #include <cstdint>
 
 #include "cc/dtypes.h"
-#include "cc/lanes.h"
-#include "cc/log_sum_exp.h"
 #include "cc/math.h"
 #include "cc/platform.h"
 #include "cc/ssd_layout.h"
+#include "cc/ssd_loss_options.h"
 
 namespace detloss {
 
@@ -30,23 +29,6 @@ struct SsdTarget {
 template <class L>
 DETLOSS_SHARED bool IsValidLabel(L label) {
   return label >= 0 && IsFinite(label);
-}
-
-// Whether every class but the background is +0, which is so for nearly every box of an image.
-template <class L>
-DETLOSS_SHARED bool ForegroundIsZero(const L* labels, int64_t num_classes) {
-  if (num_classes <= kLanes) {
-    Bits<L> any = 0;
-    for (int64_t c = 1; c < num_classes; ++c) any |= BitCast<Bits<L>>(labels[c]);
-    return any == 0;
-  }
-  // The last sixteen may repeat some of those before.
-  Vector<uint32_t> any = {};
-  for (int64_t c = 1; c < num_classes; c += kLanes) {
-    const int64_t first = c + kLanes <= num_classes ? c : num_classes - kLanes;
-    for (const Vector<L>& vector : LoadLanes(labels + first).vectors) any |= BitCast<Vector<uint32_t>>(vector);
-  }
-  return IsZero(any);
 }
 
 // `num_labels` classes are read: all of them, or 1 where the foreground is zero.
@@ -110,26 +92,101 @@ DETLOSS_SHARED void SmoothL1Gradient(const L* offsets, const T* predicted, L sca
   }
 }
 
-// Into a gradient that is zero: entries without a label stay so.
-template <class L, class T>
-DETLOSS_SHARED void ProbabilitiesGradient(const L* labels, const T* probabilities, int64_t num_labels, L scale,
-                                          T* gradient) {
-  for (int64_t c = 0; c < num_labels; ++c) {
-    const L p = ToCompute(probabilities[c]);
-    if (labels[c] != 0 && !(p < SmallestProbability<L>())) Store(-scale * labels[c] / p, gradient + c);
-  }
+// With respect to one probability, and to one logit. `scale` is that of the box's cross-entropy.
+template <class L>
+DETLOSS_SHARED L ProbabilityGradient(L label, L p, L scale) {
+  return label != 0 && !(p < SmallestProbability<L>()) ? -scale * label / p : L(0);
 }
 
-template <class L, class T>
-DETLOSS_SHARED void LogitsGradient(const L* labels, const T* logits, int64_t num_classes, L scale, T* gradient) {
-  L label_sum = 0;
-  for (int64_t c = 0; c < num_classes; ++c) label_sum += labels[c];
-  if (label_sum == 0) return;  // takes no part, whatever the logits are
-  const L log_sum_exp = LogSumExp(logits, num_classes);
-  for (int64_t c = 0; c < num_classes; ++c) {
-    const L probability = Exp(ToCompute(logits[c]) - log_sum_exp);
-    Store(scale * (label_sum * probability - labels[c]), gradient + c);
+template <class L>
+DETLOSS_SHARED L LogitGradient(L label, L label_sum, L logit, L log_sum_exp, L scale) {
+  return scale * (label_sum * Exp(logit - log_sum_exp) - label);
+}
+
+// ---- A box in the forward pass ----
+
+// What reads a box's whole row of predicted classes.
+template <class L>
+struct SsdRowStatistics {
+  L log_sum_exp;  // with logits
+  L foreground;   // the largest predicted foreground class, where boxes are ranked by it
+};
+
+template <class L>
+struct SsdScore {
+  uint8_t selection;
+  L key;  // what mining ranks the box by; 0: no candidate
+  L cross_entropy;
+  L positive;      // weight as a positive
+  L localization;  // of a positive
+};
+
+template <class T>
+DETLOSS_SHARED SsdScore<Compute<T>> ScoreBox(const SsdLossOptions& options, const Compute<T>* truth,
+                                             const T* prediction, int64_t num_labels,
+                                             const SsdRowStatistics<Compute<T>>& statistics) {
+  using L = Compute<T>;
+  const SsdLayout& layout = options.layout;
+  const SsdTarget<L> target = ReadTarget(layout, truth, num_labels);
+  SsdScore<L> score = {0, 0, 0, 0, 0};
+  if (!target.valid) {
+    score.selection = kSsdInvalid;
+    return score;
   }
+  if (!(target.positive > 0 || target.negative != 0)) return score;
+  const L* labels = truth + layout.class_column;
+  const T* classes = prediction + layout.class_column;
+  score.cross_entropy = options.from_logits
+                            ? CrossEntropyFromLogits(labels, classes, num_labels, statistics.log_sum_exp)
+                            : CrossEntropyFromProbabilities(labels, classes, num_labels);
+  L rank = score.cross_entropy;
+  if (options.rank_by == RankBy::kForeground) {
+    rank = options.from_logits ? Exp(statistics.foreground - statistics.log_sum_exp) : statistics.foreground;
+  }
+  score.key = target.negative == 0 ? 0 : rank * target.negative;
+  if (target.positive > 0) {
+    score.selection = kSsdPositive;
+    score.positive = target.positive;
+    score.localization = SmoothL1(truth + layout.box_column, prediction + layout.box_column);
+  }
+  return score;
+}
+
+// ---- Normalisers ----
+
+// Factors of an image's terms: the normaliser, alpha and, in the backward pass, the gradient of its loss.
+template <class L>
+struct SsdScales {
+  L confidence;
+  L localization;
+};
+
+// From what the forward pass counted; the backward pass takes the same counts.
+DETLOSS_SHARED SsdScales<double> ScalesOf(const SsdLossOptions& options, int64_t images, double batch_positives,
+                                          double n_pos, double n_kept) {
+  const double per_batch = static_cast<double>(images) / (batch_positives > 1 ? batch_positives : 1);
+  const double per_image = 1 / (n_pos > 1 ? n_pos : 1), selected = n_pos + n_kept;
+  switch (options.normalizer) {
+    case Normalizer::kBatch:
+      return {per_batch, per_batch * options.alpha};
+    case Normalizer::kImage:
+      return {per_image, per_image * options.alpha};
+    case Normalizer::kImageSelected:
+      return {selected > 0 ? 1 / selected : 0, per_image * options.alpha};
+  }
+  return {0, 0};
+}
+
+// An image's terms from its sums; they add up to the loss.
+struct SsdTerms {
+  double loss, positive, negative, localization;
+};
+
+DETLOSS_SHARED SsdTerms TermsOf(const SsdScales<double>& scales, double positive, double negative,
+                                double localization) {
+  const SsdTerms terms = {0, positive * scales.confidence, negative * scales.confidence,
+                          localization * scales.localization};
+  return {terms.positive + terms.negative + terms.localization, terms.positive, terms.negative, terms.localization};
 }
 
 }  // namespace detloss

@@ -30,6 +30,12 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
+#define DETLOSS_RETURN_IF_ERROR(expression)                \
+  do {                                                     \
+    const ::detloss::Status detloss_status = (expression); \
+    if (!detloss_status.ok()) return detloss_status;       \
+  } while (false)
+
 // A number as a message shows it.
 inline std::string Describe(double value) {
   if (std::isnan(value)) return "nan";  // without a sign that means nothing

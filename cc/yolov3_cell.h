@@ -95,6 +95,21 @@ DETLOSS_SHARED bool AreValidClasses(const YoloCellOptions& options, const L* cla
   return valid && any;
 }
 
+// Whether a label is that of a row without an object, whatever the rest; most are.
+template <class L>
+DETLOSS_SHARED bool IsBackground(const L* label) {
+  return label[kYoloObjectness] == 0 && IsFinite((label[0] + label[1]) + (label[2] + label[3]));
+}
+
+template <class L>
+DETLOSS_SHARED uint8_t SelectRow(const YoloCellOptions& options, int64_t classes, const L* label, Box<L>* box) {
+  const YoloTarget<L> target = ReadTarget(options, label);
+  if (!target.valid) return kYoloInvalid;
+  if (target.objectness == 0) return 0;
+  *box = target.box;
+  return IsValidBox(target.box) && AreValidClasses(options, label + kYoloClasses, classes) ? kYoloObject : kYoloInvalid;
+}
+
 // ---- Boxes ----
 
 template <class V, class L>
@@ -202,6 +217,15 @@ DETLOSS_SHARED ObjectnessTerm<L> ObjectnessTermOf(const YoloCellOptions& options
   const LossAndGradient<L> as_background = SigmoidLoss(logit, objectness);
   return {object * as_object.loss, no_object * as_background.loss,
           object * as_object.gradient + no_object * as_background.gradient};
+}
+
+// The same with an objectness of 0. V is L or a vector of them.
+template <class L, class V>
+DETLOSS_SHARED LossAndGradient<V> BackgroundTerm(const YoloCellOptions& options, V logit) {
+  const V label = V{} + Smooth(L(0), static_cast<L>(options.label_smoothing));
+  const LossAndGradient<V> term = options.objectness_focal ? SigmoidFocalLoss(logit, label) : SigmoidLoss(logit, V{});
+  const L weight = options.no_object_weight;
+  return {weight * term.loss, weight * term.gradient};
 }
 
 }  // namespace detloss

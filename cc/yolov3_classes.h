@@ -11,63 +11,47 @@
 #include "cc/platform.h"
 #include "cc/sigmoid_loss.h"
 #include "cc/yolov3_cell.h"
+#include "cc/yolov3_class_terms.h"
 
 namespace detloss {
 
-// Smoothed labels of a row's classes, and the classes' weights.
+// ---- Labels ----
+
+template <class L, class F>
+DETLOSS_SHARED Lanes<L> GatherLanes(int64_t first, const F& value) {
+  L values[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) values[lane] = value(first + lane);
+  return LoadLanes(values);
+}
+
+// Those of sixteen classes.
 template <class L>
-class ClassLabels {
- public:
-  // `classes` are the label's columns from the first class on; null for a row without an object, whose label is not
-  // read: it has no class.
-  DETLOSS_INLINE ClassLabels(const YoloCellOptions& options, const L* classes)
-      : scores_(options.corner_targets ? nullptr : classes),
-        index_(options.corner_targets && classes != nullptr ? static_cast<int64_t>(classes[0]) : -1),
-        weights_(options.class_weights),
-        smoothing_(static_cast<L>(options.label_smoothing)) {}
+DETLOSS_SHARED Lanes<L> LabelsFrom(const ClassLabels<L>& labels, int64_t first) {
+  return GatherLanes<L>(first, [&](int64_t c) { return labels[c]; });
+}
+template <class L>
+DETLOSS_SHARED Lanes<L> WeightsFrom(const ClassLabels<L>& labels, int64_t first) {
+  return GatherLanes<L>(first, [&](int64_t c) { return labels.Weight(c); });
+}
 
-  DETLOSS_INLINE L Raw(int64_t c) const { return scores_ != nullptr ? scores_[c] : c == index_ ? L(1) : L(0); }
-  DETLOSS_INLINE L operator[](int64_t c) const { return Smooth(Raw(c), smoothing_); }
-  DETLOSS_INLINE L Weight(int64_t c) const { return weights_ != nullptr ? static_cast<L>(weights_[c]) : L(1); }
+// The class itself: the first of the largest.
+template <class L>
+DETLOSS_SHARED int64_t ClassOf(const ClassLabels<L>& labels, int64_t num_classes) {
+  int64_t best = 0;
+  for (int64_t c = 1; c < num_classes; ++c) best = labels.Raw(c) > labels.Raw(best) ? c : best;
+  return best;
+}
 
-  // Those of sixteen classes.
-  DETLOSS_INLINE Lanes<L> LabelsFrom(int64_t first) const {
-    return Gather(first, [&](int64_t c) { return (*this)[c]; });
+// Mean weight of the row's classes.
+template <class L>
+DETLOSS_SHARED L MeanWeight(const ClassLabels<L>& labels, int64_t num_classes) {
+  L weighted = 0, sum = 0;
+  for (int64_t c = 0; c < num_classes; ++c) {
+    weighted += labels.Weight(c) * labels[c];
+    sum += labels[c];
   }
-  DETLOSS_INLINE Lanes<L> WeightsFrom(int64_t first) const {
-    return Gather(first, [&](int64_t c) { return Weight(c); });
-  }
-
-  // The class itself: the first of the largest.
-  DETLOSS_INLINE int64_t Class(int64_t num_classes) const {
-    int64_t best = 0;
-    for (int64_t c = 1; c < num_classes; ++c) best = Raw(c) > Raw(best) ? c : best;
-    return best;
-  }
-
-  // Mean weight of the row's classes.
-  DETLOSS_INLINE L MeanWeight(int64_t num_classes) const {
-    L weighted = 0, sum = 0;
-    for (int64_t c = 0; c < num_classes; ++c) {
-      weighted += Weight(c) * (*this)[c];
-      sum += (*this)[c];
-    }
-    return weighted / sum;
-  }
-
- private:
-  template <class F>
-  DETLOSS_INLINE static Lanes<L> Gather(int64_t first, const F& value) {
-    L values[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) values[lane] = value(first + lane);
-    return LoadLanes(values);
-  }
-
-  const L* const scores_;
-  const int64_t index_;
-  const float* const weights_;
-  const L smoothing_;
-};
+  return weighted / sum;
+}
 
 // ---- Sigmoids: every class by itself ----
 
@@ -79,7 +63,7 @@ DETLOSS_SHARED Compute<T> SumOverClasses(const ClassLabels<Compute<T>>& labels, 
   Lanes<L> sums = {};
   int64_t c = 0;
   for (; c + kLanes <= num_classes; c += kLanes) {
-    const Lanes<L> logit = LoadLanes(logits + c), label = labels.LabelsFrom(c), weight = labels.WeightsFrom(c);
+    const Lanes<L> logit = LoadLanes(logits + c), label = LabelsFrom(labels, c), weight = WeightsFrom(labels, c);
     for (int v = 0; v < Lanes<L>::kVectors; ++v) {
       sums.vectors[v] += weight.vectors[v] * term(logit.vectors[v], label.vectors[v]).loss;
     }
@@ -95,7 +79,7 @@ DETLOSS_SHARED void GradientsOfClasses(const ClassLabels<Compute<T>>& labels, co
   using L = Compute<T>;
   int64_t c = 0;
   for (; c + kLanes <= num_classes; c += kLanes) {
-    const Lanes<L> logit = LoadLanes(logits + c), label = labels.LabelsFrom(c), weight = labels.WeightsFrom(c);
+    const Lanes<L> logit = LoadLanes(logits + c), label = LabelsFrom(labels, c), weight = WeightsFrom(labels, c);
     L values[kLanes];
     for (int v = 0; v < Lanes<L>::kVectors; ++v) {
       const Vector<L> slope = scale * weight.vectors[v] * term(logit.vectors[v], label.vectors[v]).gradient;
@@ -118,7 +102,7 @@ DETLOSS_SHARED Compute<T> SoftmaxLoss(const ClassLabels<Compute<T>>& labels, con
   for (int64_t c = 0; c < num_classes; ++c) {
     if (labels[c] != 0) sum += labels[c] * (log_sum_exp - ToCompute(logits[c]));
   }
-  return labels.MeanWeight(num_classes) * sum;
+  return MeanWeight(labels, num_classes) * sum;
 }
 
 // TensorFlow's gradient, also where the labels do not add up to 1.
@@ -126,24 +110,10 @@ template <class T>
 DETLOSS_SHARED void SoftmaxGradient(const ClassLabels<Compute<T>>& labels, const T* logits, int64_t num_classes,
                                     Compute<T> scale, T* gradient) {
   using L = Compute<T>;
-  const L log_sum_exp = LogSumExp(logits, num_classes), weighted = scale * labels.MeanWeight(num_classes);
+  const L log_sum_exp = LogSumExp(logits, num_classes), weighted = scale * MeanWeight(labels, num_classes);
   for (int64_t c = 0; c < num_classes; ++c) {
     Store(weighted * (Exp(ToCompute(logits[c]) - log_sum_exp) - labels[c]), gradient + c);
   }
-}
-
-// Probabilities below count as this one and have no gradient.
-template <class L>
-DETLOSS_SHARED L SmallestFocalProbability() {
-  return static_cast<L>(1e-15);
-}
-
-// Loss of one class, and its gradient with respect to the logarithm of its probability.
-template <class L>
-DETLOSS_SHARED LossAndGradient<L> SoftmaxFocalLoss(L log_probability, L label) {
-  const L p = Exp(log_probability), missed = 1 - p, scale = label / 4;
-  if (p < SmallestFocalProbability<L>()) return {-scale * missed * missed * Log(SmallestFocalProbability<L>()), 0};
-  return {-scale * missed * missed * log_probability, scale * missed * (2 * p * log_probability - missed)};
 }
 
 template <class T>
@@ -177,19 +147,6 @@ DETLOSS_SHARED void SoftmaxFocalGradient(const ClassLabels<Compute<T>>& labels, 
 
 // ---- Sigmoids divided by their sum ----
 
-template <class L>
-struct ClippedSigmoid {
-  L value;
-  L log_slope;  // derivative of its logarithm
-};
-
-template <class L>
-DETLOSS_SHARED ClippedSigmoid<L> ClippedSigmoidOf(L logit) {
-  constexpr L kLow = static_cast<L>(1e-7), kHigh = static_cast<L>(1 - 1e-7);
-  const L p = SigmoidOf(logit).probability;
-  return p < kLow ? ClippedSigmoid<L>{kLow, 0} : p > kHigh ? ClippedSigmoid<L>{kHigh, 0} : ClippedSigmoid<L>{p, 1 - p};
-}
-
 template <class T>
 DETLOSS_SHARED Compute<T> SumOfClippedSigmoids(const T* logits, int64_t num_classes) {
   Compute<T> sum = 0;
@@ -200,7 +157,7 @@ DETLOSS_SHARED Compute<T> SumOfClippedSigmoids(const T* logits, int64_t num_clas
 template <class T>
 DETLOSS_SHARED Compute<T> NormalizedSigmoidLoss(const ClassLabels<Compute<T>>& labels, const T* logits,
                                                 int64_t num_classes) {
-  const int64_t c = labels.Class(num_classes);
+  const int64_t c = ClassOf(labels, num_classes);
   return labels.Weight(c) *
          (Log(SumOfClippedSigmoids(logits, num_classes)) - Log(ClippedSigmoidOf(ToCompute(logits[c])).value));
 }
@@ -210,7 +167,7 @@ DETLOSS_SHARED void NormalizedSigmoidGradient(const ClassLabels<Compute<T>>& lab
                                               int64_t num_classes, Compute<T> scale, T* gradient) {
   using L = Compute<T>;
   const L sum = SumOfClippedSigmoids(logits, num_classes);
-  const int64_t own = labels.Class(num_classes);
+  const int64_t own = ClassOf(labels, num_classes);
   for (int64_t c = 0; c < num_classes; ++c) {
     const ClippedSigmoid<L> sigmoid = ClippedSigmoidOf(ToCompute(logits[c]));
     Store(scale * labels.Weight(own) * (sigmoid.value / sum - (c == own ? 1 : 0)) * sigmoid.log_slope, gradient + c);

@@ -67,23 +67,11 @@ Status CheckNumbers(const YoloV3LossOptions& options) {
 
 // ---- Geometry ----
 
-// Anchors relative to the input: `[scales, anchors, 2]`.
-template <class L>
-std::vector<L> AnchorSizes(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
-  std::vector<L> sizes(options.anchors.begin(), options.anchors.end());
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    const size_t scale = i / (2 * shape.anchors);
-    const int64_t cells = i % 2 == 0 ? shape.scales[scale].width : shape.scales[scale].height;
-    if (options.strides[scale] > 0) sizes[i] /= static_cast<L>(options.strides[scale] * cells);
-  }
-  return sizes;
-}
-
 template <class L>
 class Grids {
  public:
   Grids(const YoloV3LossOptions& options, const YoloV3Shape& shape)
-      : options_(options), shape_(shape), sizes_(AnchorSizes<L>(options, shape)) {}
+      : options_(options), shape_(shape), sizes_(YoloAnchorSizes<L>(options, shape)) {}
 
   YoloGrid<L> operator[](size_t scale) const {
     const YoloScaleShape& cells = shape_.scales[scale];

@@ -48,6 +48,18 @@ struct YoloV3Shape {
   int64_t Rows(size_t scale) const { return scales[scale].height * scales[scale].width * anchors; }  // of an image
 };
 
+// Anchors relative to the input: `[scales, anchors, 2]`.
+template <class L>
+std::vector<L> YoloAnchorSizes(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
+  std::vector<L> sizes(options.anchors.begin(), options.anchors.end());
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const size_t scale = i / (2 * shape.anchors);
+    const int64_t cells = i % 2 == 0 ? shape.scales[scale].width : shape.scales[scale].height;
+    if (options.strides[scale] > 0) sizes[i] /= static_cast<L>(options.strides[scale] * cells);
+  }
+  return sizes;
+}
+
 // Per image, but for the last two: per scale, `[images, rows]`. `box`, `object`, `no_object` and `class_term` add up to
 // the loss; `xy` and `wh` to `box` unless it is an overlap.
 template <class L>

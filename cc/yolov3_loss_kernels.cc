@@ -16,21 +16,6 @@ namespace {
 
 // ---- Labels ----
 
-// Whether a label is that of a row without an object, whatever the rest; most are.
-template <class L>
-DETLOSS_SHARED bool IsBackground(const L* label) {
-  return label[kYoloObjectness] == 0 && IsFinite((label[0] + label[1]) + (label[2] + label[3]));
-}
-
-template <class L>
-DETLOSS_SHARED uint8_t Select(const YoloCellOptions& options, int64_t classes, const L* label, Box<L>* box) {
-  const YoloTarget<L> target = ReadTarget(options, label);
-  if (!target.valid) return kYoloInvalid;
-  if (target.objectness == 0) return 0;
-  *box = target.box;
-  return IsValidBox(target.box) && AreValidClasses(options, label + kYoloClasses, classes) ? kYoloObject : kYoloInvalid;
-}
-
 template <class L>
 void Collect(const YoloCollectBlock<L>& block) {
   const YoloCellOptions options = *block.options;
@@ -40,7 +25,7 @@ void Collect(const YoloCollectBlock<L>& block) {
     const L* label = block.y_true + row * columns;
     PrefetchLines(label + kRowsAhead * columns, kYoloClasses * sizeof(L));
     uint8_t selection = 0;
-    if (!IsBackground(label)) selection = Select(options, block.classes, label, block.boxes + sums.num_boxes);
+    if (!IsBackground(label)) selection = SelectRow(options, block.classes, label, block.boxes + sums.num_boxes);
     block.selection[row] = selection;
     sums.num_boxes += selection == kYoloObject;
     if (selection != kYoloInvalid) continue;
@@ -182,8 +167,6 @@ DETLOSS_SHARED Compute<T> BackgroundRows(const YoloForwardBlock<T>& block, int64
   using L = Compute<T>;
   constexpr int kPerVector = kVectorBytes / sizeof(L);
   const YoloCellOptions& options = *block.options;
-  const L weight = options.no_object_weight;
-  const Vector<L> label = Vector<L>{} + Smooth(L(0), static_cast<L>(options.label_smoothing));
   Bits<L> excluded[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
     const int64_t row = first + lane;
@@ -192,11 +175,10 @@ DETLOSS_SHARED Compute<T> BackgroundRows(const YoloForwardBlock<T>& block, int64
   Lanes<L> losses;
   for (int v = 0; v < Lanes<L>::kVectors; ++v) {
     const Vector<L> logit = LoadVector(scratch.objectness + first + v * kPerVector);
-    const LossAndGradient<Vector<L>> term =
-        options.objectness_focal ? SigmoidFocalLoss(logit, label) : SigmoidLoss(logit, Vector<L>{});
+    const LossAndGradient<Vector<L>> term = BackgroundTerm<L>(options, logit);
     const auto counts = LoadVector(excluded + v * kPerVector) == 0;
-    losses.vectors[v] = counts ? weight * term.loss : Vector<L>{};
-    StoreVector(counts ? weight * term.gradient : Vector<L>{}, gradient + v * kPerVector);
+    losses.vectors[v] = counts ? term.loss : Vector<L>{};
+    StoreVector(counts ? term.gradient : Vector<L>{}, gradient + v * kPerVector);
   }
   return ReduceLanes(losses, [](auto a, auto b) { return a + b; });
 }

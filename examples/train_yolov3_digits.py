@@ -91,7 +91,7 @@ def main() -> int:
     """Trains, compares, reports. Returns the exit status."""
     parser = argument_parser(__doc__.splitlines()[0])
     # One place per digit to learn from, where SSD has many: more steps.
-    parser.set_defaults(epochs=12, steps_per_epoch=80, batch_size=16)
+    parser.set_defaults(epochs=10, steps_per_epoch=80, batch_size=16)
     return compare(YOLOv3(), LOSSES, parser.parse_args())
 
 

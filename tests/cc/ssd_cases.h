@@ -188,30 +188,40 @@ struct SsdRun {
   std::vector<T> gradient;
 };
 
-// Forward and backward; the gradient lies `gradient_offset` elements behind the start of a cache line.
-template <class T>
-SsdRun<T> RunSsdLoss(const SsdCase<T>& given, Executor& executor, int64_t gradient_offset = 0) {
+// `forward(outputs)` and `backward(residuals, gradient)` run the loss and its gradient, which lies `gradient_offset`
+// elements behind the start of a cache line.
+template <class T, class Forward, class Backward>
+SsdRun<T> RunSsdLossBy(const SsdShape& shape, int64_t gradient_offset, const Forward& forward,
+                       const Backward& backward) {
   using L = Compute<T>;
-  const SsdShape& shape = given.shape;
   const int64_t boxes = shape.images * shape.boxes;
   const GuardedBuffer<L> loss(shape.images), positive(shape.images), negative(shape.images), localization(shape.images),
       n_pos(shape.images), n_kept(shape.images);
   const GuardedBuffer<int32_t> num_invalid(shape.images);
   const GuardedBuffer<uint8_t> selection(boxes);
   const GuardedBuffer<T> gradient(boxes * shape.width, gradient_offset);
-  const GuardedBuffer<char> forward_workspace(static_cast<int64_t>(SsdLossWorkspaceBytes<T>(shape)));
-  const GuardedBuffer<char> backward_workspace(static_cast<int64_t>(SsdLossGradWorkspaceBytes<T>(shape)));
-
-  const Status forward = SsdLossForward<T>(given.options, shape, given.y_true.data(), given.y_pred.data(),
-                                           {loss.data(), positive.data(), negative.data(), localization.data(),
-                                            n_pos.data(), n_kept.data(), num_invalid.data(), selection.data()},
-                                           forward_workspace.data(), executor);
-  if (!forward.ok()) return {forward, {}, {}, {}, {}, {}, {}, {}, {}, {}};
-  const Status backward = SsdLossBackward<T>(given.options, shape, given.loss_gradient.data(), given.y_true.data(),
-                                             given.y_pred.data(), {n_pos.data(), n_kept.data(), selection.data()},
-                                             gradient.data(), backward_workspace.data(), executor);
-  return {backward,       loss.values(),   positive.values(),    negative.values(),  localization.values(),
+  const Status first = forward(SsdLossOutputs<L>{loss.data(), positive.data(), negative.data(), localization.data(),
+                                                 n_pos.data(), n_kept.data(), num_invalid.data(), selection.data()});
+  if (!first.ok()) return {first, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  const Status second = backward(SsdLossResiduals<L>{n_pos.data(), n_kept.data(), selection.data()}, gradient.data());
+  return {second,         loss.values(),   positive.values(),    negative.values(),  localization.values(),
           n_pos.values(), n_kept.values(), num_invalid.values(), selection.values(), gradient.values()};
+}
+
+template <class T>
+SsdRun<T> RunSsdLoss(const SsdCase<T>& given, Executor& executor, int64_t gradient_offset = 0) {
+  const GuardedBuffer<char> forward_workspace(static_cast<int64_t>(SsdLossWorkspaceBytes<T>(given.shape)));
+  const GuardedBuffer<char> backward_workspace(static_cast<int64_t>(SsdLossGradWorkspaceBytes<T>(given.shape)));
+  return RunSsdLossBy<T>(
+      given.shape, gradient_offset,
+      [&](const auto& outputs) {
+        return SsdLossForward<T>(given.options, given.shape, given.y_true.data(), given.y_pred.data(), outputs,
+                                 forward_workspace.data(), executor);
+      },
+      [&](const auto& residuals, T* gradient) {
+        return SsdLossBackward<T>(given.options, given.shape, given.loss_gradient.data(), given.y_true.data(),
+                                  given.y_pred.data(), residuals, gradient, backward_workspace.data(), executor);
+      });
 }
 
 template <class T>

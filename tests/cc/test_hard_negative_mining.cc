@@ -10,7 +10,7 @@
 #include "tests/cc/check.h"
 #include "tests/cc/dtype_values.h"
 #include "tests/cc/guarded_buffer.h"
-#include "tests/cc/plain_hard_negative_mining.h"
+#include "tests/cc/mining_checks.h"
 #include "tests/cc/random.h"
 
 #if defined(__x86_64__)
@@ -19,21 +19,6 @@
 
 namespace detloss {
 namespace {
-
-constexpr MiningScope kScopes[] = {MiningScope::kBatch, MiningScope::kImage, MiningScope::kImageUniform};
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-template <class T>
-struct MiningCase {
-  int64_t images, boxes;
-  std::vector<T> negative_loss;
-  std::vector<Compute<T>> n_positive;
-};
-
-struct Mask {
-  Status status;
-  std::vector<uint8_t> kept;
-};
 
 template <class T>
 Mask Mine(const MiningOptions& options, const MiningCase<T>& mining, Executor& executor) {
@@ -46,97 +31,21 @@ Mask Mine(const MiningOptions& options, const MiningCase<T>& mining, Executor& e
   return {status, mask.values()};
 }
 
-template <class T>
-void CheckAgainstPlain(const MiningOptions& options, const MiningCase<T>& mining, Executor& executor) {
-  std::vector<double> keys, n_positive(mining.n_positive.begin(), mining.n_positive.end());
-  for (T loss : mining.negative_loss) keys.push_back(ToDouble(loss));
-  const std::vector<uint8_t> everything(keys.size(), 1);
-  const Mask got = Mine(options, mining, executor);
-  CHECK_EQUAL(got.status.message(), "");
-  CHECK_BITS_EQUAL(got.kept,
-                   PlainHardNegatives(PlainMiningGroups(options, mining.boxes, keys, n_positive), keys, everything));
-}
-
-struct Distribution {
-  const char* name;
-  std::function<double(Random&)> draw;
-};
-
-const std::vector<Distribution>& Distributions() {
-  static const std::vector<Distribution> distributions = {
-      {"continuous", [](Random& random) { return random.Uniform(0, 20); }},
-      {"many ties", [](Random& random) { return 0.25 * static_cast<double>(random.Below(5)); }},
-      {"all equal", [](Random&) { return 1.5; }},
-      {"all zero", [](Random& random) { return random.Chance(0.5) ? 0.0 : -0.0; }},
-      {"mostly zero", [](Random& random) { return random.Chance(0.9) ? 0.0 : random.Uniform(); }},
-      {"mostly negative", [](Random& random) { return random.Uniform(-3, 1); }},
-      {"negative ties around zero",
-       [](Random& random) { return random.Chance(0.2) ? -0.0 : 0.5 * static_cast<double>(random.Below(4) - 3); }},
-      {"some NaN and infinity",
-       [](Random& random) {
-         const double extremes[] = {kNan, -kNan, HUGE_VAL, -HUGE_VAL, 0.0, 1e-310, 1e-45, -1e-40, 3e38, 1e300};
-         return random.Chance(0.3) ? extremes[random.Below(10)] : random.Normal();
-       }},
-      {"all NaN", [](Random&) { return kNan; }},
-  };
-  return distributions;
-}
-
-template <class T>
-MiningCase<T> RandomCase(int64_t images, int64_t boxes, const Distribution& distribution, Random& random) {
-  MiningCase<T> mining = {images, boxes, {}, {}};
-  for (int64_t i = 0; i < images * boxes; ++i) mining.negative_loss.push_back(FromDouble<T>(distribution.draw(random)));
-  for (int64_t image = 0; image < images; ++image) {
-    const int64_t most = boxes / 3 + 1;
-    const double counts[] = {0.0, static_cast<double>(random.Below(most)), random.Uniform(0, static_cast<double>(most)),
-                             static_cast<double>(boxes)};
-    mining.n_positive.push_back(static_cast<Compute<T>>(counts[random.Below(4)]));
-  }
-  return mining;
-}
-
-struct Budget {
-  float neg_pos_ratio;
-  int64_t n_neg_min;
-};
-constexpr Budget kBudgets[] = {
-    {3, 0}, {0, 0}, {0, 7}, {0.37f, 1}, {1e30f, 0}, {0, std::numeric_limits<int64_t>::max()},
-};
-
-template <class T>
-void CheckAllBudgets(const MiningCase<T>& mining, Executor& executor) {
-  for (MiningScope scope : kScopes) {
-    for (const Budget& budget : kBudgets) {
-      const check::Context context("scope " + check::Show(static_cast<int>(scope)) + ", ratio " +
-                                   check::Show(budget.neg_pos_ratio) + ", n_neg_min " + check::Show(budget.n_neg_min));
-      CheckAgainstPlain({scope, budget.neg_pos_ratio, budget.n_neg_min}, mining, executor);
-    }
-  }
-}
-
-void CheckAllSizes(const std::vector<std::pair<int64_t, int64_t>>& sizes, Executor& executor) {
-  ForEachDtype([&](auto zero) {
-    Random random(3);
-    for (const auto& [images, boxes] : sizes) {
-      for (const Distribution& distribution : Distributions()) {
-        const check::Context context(check::Show(images) + " images of " + check::Show(boxes) + " boxes, " +
-                                     distribution.name);
-        CheckAllBudgets(RandomCase<decltype(zero)>(images, boxes, distribution, random), executor);
-      }
-    }
-  });
+// By the executor's threads.
+auto MineWith(Executor& executor) {
+  return [&executor](const MiningOptions& options, const auto& mining) { return Mine(options, mining, executor); };
 }
 
 }  // namespace
 
 TEST(MinesAsSortingDoes) {
   SerialExecutor serial;
-  CheckAllSizes({{1, 1}, {1, 2}, {3, 1}, {1, 15}, {2, 16}, {1, 17}, {5, 100}, {2, 333}}, serial);
+  CheckAllSizes({{1, 1}, {1, 2}, {3, 1}, {1, 15}, {2, 16}, {1, 17}, {5, 100}, {2, 333}}, MineWith(serial));
 }
 
 TEST(MinesNothingOutOfNothing) {
   SerialExecutor serial;
-  CheckAllSizes({{0, 0}, {0, 5}, {2, 0}}, serial);
+  CheckAllSizes({{0, 0}, {0, 5}, {2, 0}}, MineWith(serial));
 }
 
 // From some ten thousand keys on the counting is divided into tasks.
@@ -150,9 +59,10 @@ TEST(MinesLargeBatchesForAnyNumberOfThreads) {
     for (const Distribution& distribution : Distributions()) {
       const check::Context named(distribution.name);
       const auto floats = RandomCase<float>(4, 20001, distribution, random);
-      for (const MiningOptions& options : {per_batch, per_image, uniform}) CheckAgainstPlain(options, floats, pool);
-      CheckAgainstPlain(per_batch, RandomCase<double>(1, 70001, distribution, random), pool);
-      CheckAgainstPlain(per_image, RandomCase<Half>(2, 40000, distribution, random), pool);
+      for (const MiningOptions& options : {per_batch, per_image, uniform})
+        CheckAgainstPlain(options, floats, MineWith(pool));
+      CheckAgainstPlain(per_batch, RandomCase<double>(1, 70001, distribution, random), MineWith(pool));
+      CheckAgainstPlain(per_image, RandomCase<Half>(2, 40000, distribution, random), MineWith(pool));
     }
   }
 }
@@ -162,7 +72,7 @@ TEST(MinesMoreKeysThanItCountsInTasksOfTheUsualSize) {
   Random random(5);
   for (const Distribution& distribution : {Distributions()[0], Distributions()[1]}) {
     const check::Context named(distribution.name);
-    CheckAgainstPlain({MiningScope::kBatch, 1, 0}, RandomCase<float>(16, 70001, distribution, random), pool);
+    CheckAgainstPlain({MiningScope::kBatch, 1, 0}, RandomCase<float>(16, 70001, distribution, random), MineWith(pool));
   }
 }
 
@@ -226,7 +136,7 @@ TEST(WrongCountsOfPositivesAreRefused) {
   const std::string expected = "n_positive: expected finite counts of at least 0, got ";
   CHECK_EQUAL(refusal(-1), expected + "-1.000000 for image 1");
   CHECK_EQUAL(refusal(HUGE_VAL), expected + "inf for image 1");
-  CHECK_EQUAL(refusal(kNan), expected + "nan for image 1");
+  CHECK_EQUAL(refusal(kMiningNan), expected + "nan for image 1");
   CHECK_EQUAL(refusal(-0.0), "");
 }
 
@@ -249,7 +159,7 @@ TEST(MiningDoesNotDependOnTheCallersFloatMode) {
   SerialExecutor serial;
   // Subnormal keys, and a subnormal count that makes an image ask for some.
   const MiningCase<float> mining = {2, 4, {1e-40f, 0, 2e-40f, 1, 3e-40f, 1, 0, 1e-40f}, {1e-40f, 0}};
-  for (MiningScope scope : kScopes) {
+  for (MiningScope scope : kAllScopes) {
     const check::Context context("scope " + check::Show(static_cast<int>(scope)));
     const MiningOptions options = {scope, 3, 3};
     const Mask want = Mine(options, mining, serial);

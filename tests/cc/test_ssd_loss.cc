@@ -8,9 +8,8 @@
 #include "cc/thread_pool.h"
 #include "tests/cc/check.h"
 #include "tests/cc/dtype_values.h"
-#include "tests/cc/plain_ssd_loss.h"
-#include "tests/cc/rounding.h"
 #include "tests/cc/ssd_cases.h"
+#include "tests/cc/ssd_checks.h"
 
 #if defined(__x86_64__)
 #include "tests/cc/flush_to_zero.h"
@@ -19,167 +18,47 @@
 namespace detloss {
 namespace {
 
-constexpr MiningScope kScopes[] = {MiningScope::kBatch, MiningScope::kImage, MiningScope::kImageUniform};
-constexpr RankBy kRankings[] = {RankBy::kLoss, RankBy::kForeground};
-constexpr Normalizer kNormalizers[] = {Normalizer::kBatch, Normalizer::kImage, Normalizer::kImageSelected};
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-template <class T>
-PlainSsdLoss PlainOf(const SsdCase<T>& given) {
-  SsdLossOptions options = given.options;
-  CHECK(ResolveLayout(given.options.layout, given.shape.width, &options.layout).ok());
-  return ComputePlainSsdLoss<T>(options, given.shape, given.y_true, given.y_pred, given.loss_gradient);
-}
-
-template <class T>
-void CheckAgainstPlain(const SsdCase<T>& given, const PlainSsdLoss& want, Executor& executor) {
-  const SsdRun<T> got = RunSsdLoss(given, executor);
-  CHECK_EQUAL(got.status.message(), "");
-  CHECK_BITS_EQUAL(got.selection, want.selection);
-  CHECK_BITS_EQUAL(got.num_invalid, want.num_invalid);
-  CHECK_BITS_EQUAL(got.n_pos, std::vector<Compute<T>>(want.n_pos.begin(), want.n_pos.end()));
-  CHECK_BITS_EQUAL(got.n_kept, std::vector<Compute<T>>(want.n_kept.begin(), want.n_kept.end()));
-  CheckTotals<T>(got.loss, want.loss);
-  for (size_t image = 0; image < want.loss.size(); ++image) {
-    const double components = static_cast<double>(got.positive[image]) + got.negative[image] + got.localization[image];
-    CHECK_NEAR(components, want.loss[image].value, Tolerance<T>() * want.loss[image].magnitude);
-    if (std::isnan(want.loss[image].value)) continue;  // which component says so is not laid down
-    CHECK_NEAR(got.positive[image], want.positive[image].value, Tolerance<T>() * want.positive[image].magnitude);
-    CHECK_NEAR(got.negative[image], want.negative[image].value, Tolerance<T>() * want.negative[image].magnitude);
-    CHECK_NEAR(got.localization[image], want.localization[image].value,
-               Tolerance<T>() * want.localization[image].magnitude);
-  }
-  CheckGradient(got.gradient, want.gradient);
-}
-
-// Takes the first case from `seed` on whose selection does not depend on rounding.
-template <class T>
-void CheckRandomCase(const SsdLossOptions& options, const NamedLayout& layout, const SsdCaseShape& shape,
-                     uint64_t seed) {
-  const check::Context context(
-      "layout " + std::string(layout.name) + ", scope " + check::Show(static_cast<int>(options.mining.scope)) +
-      ", ratio " + check::Show(options.mining.neg_pos_ratio) + ", n_neg_min " + check::Show(options.mining.n_neg_min) +
-      ", rank_by " + check::Show(static_cast<int>(options.rank_by)) + ", normalizer " +
-      check::Show(static_cast<int>(options.normalizer)) + ", alpha " + check::Show(options.alpha) + ", from_logits " +
-      check::Show(options.from_logits));
-  const check::Context sizes(check::Show(shape.images) + " images of " + check::Show(shape.boxes) + " boxes, " +
-                             check::Show(shape.classes) + " classes, nan_predictions " +
-                             check::Show(shape.nan_predictions) + ", seed " + check::Show(seed));
-  constexpr int kAttempts = 50;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const SsdCase<T> given = MakeSsdCase<T>(options, layout, shape, seed * kAttempts + attempt);
-    const PlainSsdLoss want = PlainOf(given);
-    if (!IsSeparated(want, Tolerance<T>())) continue;
+struct RunSerially {
+  template <class T>
+  SsdRun<T> operator()(const SsdCase<T>& given) const {
     SerialExecutor serial;
-    CheckAgainstPlain(given, want, serial);
-    return;
+    return RunSsdLoss(given, serial);
   }
-  CHECK(!"a case whose selection does not depend on rounding");
-}
-
-// Every combination of what is chosen by name.
-std::vector<SsdLossOptions> AllChoices() {
-  std::vector<SsdLossOptions> all;
-  SsdLossOptions options;
-  for (MiningScope scope : kScopes) {
-    options.mining.scope = scope;
-    for (RankBy rank_by : kRankings) {
-      options.rank_by = rank_by;
-      for (Normalizer normalizer : kNormalizers) {
-        options.normalizer = normalizer;
-        for (bool from_logits : {false, true}) {
-          options.from_logits = from_logits;
-          all.push_back(options);
-        }
-      }
-    }
-  }
-  return all;
-}
-
-// The budget and the weights, varied along.
-SsdLossOptions VariedOptions(uint64_t seed) {
-  constexpr float kRatios[] = {3, 1, 0.5f, 0, 1000};
-  constexpr int64_t kLeast[] = {0, 5, 0, 1000};
-  constexpr float kAlphas[] = {1, 0.5f, 0, 2};
-  SsdLossOptions options;
-  options.mining.neg_pos_ratio = kRatios[seed % 5];
-  options.mining.n_neg_min = kLeast[seed % 4];
-  options.alpha = kAlphas[seed / 4 % 4];
-  return options;
-}
+};
 
 }  // namespace
 
-TEST(AgreesWithPlainLoopsForAllOptions) {
-  uint64_t seed = 0;
-  for (const SsdLossOptions& choices : AllChoices()) {
-    for (const NamedLayout& layout : LayoutsOf(5)) {
-      for (bool nan_predictions : {false, false, true}) {
-        SsdLossOptions options = VariedOptions(++seed);
-        options.mining.scope = choices.mining.scope;
-        options.rank_by = choices.rank_by;
-        options.normalizer = choices.normalizer;
-        options.from_logits = choices.from_logits;
-        SsdCaseShape shape;
-        shape.nan_predictions = nan_predictions;
-        ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, layout, shape, seed); });
-      }
-    }
-  }
-}
+TEST(AgreesWithPlainLoopsForAllOptions) { CheckAllOptions(RunSerially()); }
 
 // Classes are taken sixteen at a time.
 TEST(AgreesWithPlainLoopsForAnyNumberOfClasses) {
-  for (int64_t classes = 2; classes <= 100; ++classes) {
-    for (bool from_logits : {false, true}) {
-      SsdLossOptions options = VariedOptions(static_cast<uint64_t>(classes));
-      options.rank_by = kRankings[classes % 2];
-      options.from_logits = from_logits;
-      SsdCaseShape shape;
-      shape.images = 2;
-      shape.classes = classes;
-      ForEachDtype([&](auto zero) {
-        const NamedLayout layout = LayoutsOf(classes)[classes % 4];
-        CheckRandomCase<decltype(zero)>(options, layout, shape, static_cast<uint64_t>(classes));
-      });
-    }
-  }
+  for (int64_t classes = 2; classes <= 100; ++classes) CheckNumberOfClasses(classes, RunSerially());
 }
 
 // Boxes are taken 1024 at a time.
 TEST(AgreesWithPlainLoopsForAnyNumberOfBoxes) {
   for (int64_t images : {0, 1, 3}) {
-    for (int64_t boxes : {0, 1, 7, 1023, 1024, 1025, 2049, 8732}) {
-      for (bool from_logits : {false, true}) {
-        const uint64_t seed = static_cast<uint64_t>(images * 10000 + boxes);
-        SsdLossOptions options = VariedOptions(seed);
-        options.mining.scope = kScopes[seed % 3];
-        options.normalizer = kNormalizers[seed / 3 % 3];
-        options.from_logits = from_logits;
-        SsdCaseShape shape;
-        shape.images = images;
-        shape.boxes = boxes;
-        ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, LayoutsOf(5)[0], shape, seed); });
-      }
-    }
+    for (int64_t boxes : {0, 1, 7, 1023, 1024, 1025, 2049, 8732}) CheckNumberOfBoxes(images, boxes, RunSerially());
   }
 }
 
 TEST(AgreesWithPlainLoopsForManyImagesOfFewBoxes) {
-  for (MiningScope scope : kScopes) {
+  for (MiningScope scope : kAllScopes) {
     SsdLossOptions options;
     options.mining.scope = scope;
     SsdCaseShape shape;
     shape.images = 3000;
     shape.boxes = 3;
-    ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, LayoutsOf(5)[1], shape, 1); });
+    ForEachDtype(
+        [&](auto zero) { CheckRandomCase<decltype(zero)>(options, LayoutsOf(5)[1], shape, 1, RunSerially()); });
   }
 }
 
 TEST(AgreesWithPlainLoopsWithoutTies) {
   for (bool from_logits : {false, true}) {
-    for (MiningScope scope : kScopes) {
+    for (MiningScope scope : kAllScopes) {
       SsdLossOptions options;
       options.mining.scope = scope;
       options.from_logits = from_logits;
@@ -187,7 +66,7 @@ TEST(AgreesWithPlainLoopsWithoutTies) {
       shape.boxes = 2000;
       shape.classes = 21;
       shape.distinct_rows = 100000;
-      CheckRandomCase<double>(options, LayoutsOf(21)[0], shape, 7);
+      CheckRandomCase<double>(options, LayoutsOf(21)[0], shape, 7, RunSerially());
     }
   }
 }
@@ -275,7 +154,7 @@ TEST(AnExampleByHandFromLogits) {
 TEST(TheGradientAgreesWithFiniteDifferences) {
   constexpr double kStep = 1e-6;
   SerialExecutor serial;
-  for (RankBy rank_by : kRankings) {
+  for (RankBy rank_by : kAllRankings) {
     for (bool from_logits : {false, true}) {
       SsdLossOptions options;
       options.rank_by = rank_by;
@@ -411,7 +290,7 @@ TEST(AMinusInfiniteLogitOfALabelIsAnInfiniteLoss) {
 
 TEST(BitsDoNotDependOnThreads) {
   for (bool from_logits : {false, true}) {
-    for (MiningScope scope : kScopes) {
+    for (MiningScope scope : kAllScopes) {
       SsdLossOptions options;
       options.from_logits = from_logits;
       options.mining.scope = scope;
@@ -470,13 +349,13 @@ TEST(AStreamedGradientAgreesWithPlainLoops) {
     given = MakeSsdCase<float>(options, LayoutsOf(21)[0], shape, ++seed);
     want = PlainOf(given);
   } while (!IsSeparated(want, Tolerance<float>()));
-  CheckAgainstPlain(given, want, pool);
+  CheckAgainstPlain<float>(RunSsdLoss(given, pool), want);
 }
 
 #if defined(__x86_64__)
 TEST(BitsDoNotDependOnTheCallersFloatMode) {
   SerialExecutor serial;
-  for (Normalizer normalizer : kNormalizers) {
+  for (Normalizer normalizer : kAllNormalizers) {
     SsdLossOptions options;
     options.normalizer = normalizer;
     options.alpha = 1e-40f;

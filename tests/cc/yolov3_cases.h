@@ -330,9 +330,11 @@ std::vector<const V*> PointersTo(const std::vector<std::vector<V>>& arrays) {
   return pointers;
 }
 
-// Forward and backward; the gradients lie `gradient_offset` elements behind the start of a cache line.
-template <class T>
-YoloRun<T> RunYoloV3Loss(const YoloCase<T>& given, Executor& executor, int64_t gradient_offset = 0) {
+// `forward(y_true, y_pred, outputs)` and `backward(y_true, y_pred, residuals, gradient)` run the loss and its gradient.
+// The gradients lie `gradient_offset` elements behind the start of a cache line.
+template <class T, class Forward, class Backward>
+YoloRun<T> RunYoloV3LossBy(const YoloCase<T>& given, int64_t gradient_offset, const Forward& forward,
+                           const Backward& backward) {
   using L = Compute<T>;
   const YoloV3Shape& shape = given.shape;
   const GuardedBuffer<L> loss(shape.images), box(shape.images), xy(shape.images), wh(shape.images),
@@ -347,22 +349,42 @@ YoloRun<T> RunYoloV3Loss(const YoloCase<T>& given, Executor& executor, int64_t g
     selection.Add(rows);
     gradient.Add(rows * (5 + shape.classes), gradient_offset);
   }
-  const GuardedBuffer<char> workspace(static_cast<int64_t>(YoloV3LossWorkspaceBytes<T>(shape)));
   const std::vector<const L*> y_true = PointersTo(given.y_true);
   const std::vector<const T*> y_pred = PointersTo(given.y_pred);
-  const Status forward =
-      YoloV3LossForward<T>(given.options, shape, y_true, y_pred,
-                           {loss.data(), box.data(), xy.data(), wh.data(), object.data(), no_object.data(),
-                            class_term.data(), num_invalid.data(), objectness_gradient.data(), selection.data()},
-                           workspace.data(), executor);
-  if (!forward.ok()) return {forward, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
-  const Status backward =
-      YoloV3LossBackward<T>(given.options, shape, given.loss_gradient.data(), y_true, y_pred,
-                            {objectness_gradient.const_data(), selection.const_data()}, gradient.data(), executor);
-  return {
-      backward,           loss.values(),      box.values(),        xy.values(),          wh.values(),
-      object.values(),    no_object.values(), class_term.values(), num_invalid.values(), objectness_gradient.values(),
-      selection.values(), gradient.values()};
+  const Status first = forward(
+      y_true, y_pred,
+      YoloV3LossOutputs<L>{loss.data(), box.data(), xy.data(), wh.data(), object.data(), no_object.data(),
+                           class_term.data(), num_invalid.data(), objectness_gradient.data(), selection.data()});
+  if (!first.ok()) return {first, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  const Status second =
+      backward(y_true, y_pred, YoloV3LossResiduals<L>{objectness_gradient.const_data(), selection.const_data()},
+               gradient.data());
+  return {second,
+          loss.values(),
+          box.values(),
+          xy.values(),
+          wh.values(),
+          object.values(),
+          no_object.values(),
+          class_term.values(),
+          num_invalid.values(),
+          objectness_gradient.values(),
+          selection.values(),
+          gradient.values()};
+}
+
+template <class T>
+YoloRun<T> RunYoloV3Loss(const YoloCase<T>& given, Executor& executor, int64_t gradient_offset = 0) {
+  const GuardedBuffer<char> workspace(static_cast<int64_t>(YoloV3LossWorkspaceBytes<T>(given.shape)));
+  return RunYoloV3LossBy<T>(
+      given, gradient_offset,
+      [&](const auto& y_true, const auto& y_pred, const auto& outputs) {
+        return YoloV3LossForward<T>(given.options, given.shape, y_true, y_pred, outputs, workspace.data(), executor);
+      },
+      [&](const auto& y_true, const auto& y_pred, const auto& residuals, const auto& gradient) {
+        return YoloV3LossBackward<T>(given.options, given.shape, given.loss_gradient.data(), y_true, y_pred, residuals,
+                                     gradient, executor);
+      });
 }
 
 template <class T>
