@@ -8,6 +8,11 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# What waits for a device, or may: a copy from pageable memory does, and so do allocations.
+WAITING = re.compile(
+    r"\b(cu(da)?\w*Synchronize|cuda\w*Query|cu(da)?Memcpy\w*|cudaMemset|cu(da)?(Malloc|Free|MemAlloc|MemFree)\w*"
+    r"|cudaHostAlloc|BlockHostUntilDone)\b"
+)
 FOREIGN = re.compile(r'#\s*include\s*[<"](tensorflow|xla|tsl|absl|pybind11|Python|ops|Eigen|unsupported)\b')
 
 
@@ -17,11 +22,18 @@ def sources(folder: str, *endings: str) -> list[pathlib.Path]:
     return found
 
 
-@pytest.mark.parametrize("path", sources("cc", ".h", ".cc"), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sources("cc", ".h", ".cc", ".cu", ".cuh"), ids=lambda path: path.name)
 def test_kernels_know_no_framework_and_never_throw(path: pathlib.Path) -> None:
     code = re.sub(r"//.*", "", path.read_text())
     assert not FOREIGN.search(code)
     assert not re.search(r"\b(throw|try|catch)\b", code)
+
+
+@pytest.mark.parametrize(
+    "path", sources("cc", ".h", ".cc", ".cu", ".cuh") + sources("ops", ".h", ".cc"), ids=lambda path: path.name
+)
+def test_nothing_waits_for_a_device(path: pathlib.Path) -> None:
+    assert not WAITING.search(path.read_text())
 
 
 @pytest.mark.parametrize("path", sources("ops", ".h", ".cc"), ids=lambda path: path.name)

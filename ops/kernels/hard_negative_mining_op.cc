@@ -2,7 +2,7 @@
 #include "ops/argument_shapes.h"
 #include "ops/attributes.h"
 #include "ops/kernels/tensor_data.h"
-#include "ops/kernels/tensorflow_executor.h"
+#include "ops/kernels/tensorflow_queue.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace detloss {
@@ -13,7 +13,7 @@ using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 
-template <class T>
+template <class Place, class T>
 class HardNegativeMiningOp final : public OpKernel {
  public:
   explicit HardNegativeMiningOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -29,19 +29,20 @@ class HardNegativeMiningOp final : public OpKernel {
 
     Tensor *mask, workspace;
     OP_REQUIRES_OK(context, context->allocate_output("mask", negative_loss.shape(), &mask));
-    OP_REQUIRES_OK(context, AllocateWorkspace(context, HardNegativeMiningWorkspaceBytes<T>(images, boxes), &workspace));
+    OP_REQUIRES_OK(context,
+                   AllocateWorkspace(context, Place::template MiningBytes<T>(options_, images, boxes), &workspace));
 
-    TensorflowExecutor executor(context);
+    TensorflowQueue<Place> queue(context);
     OP_REQUIRES_OK(context, ToAbsl(HardNegativeMining(options_, images, boxes, Data<T>(negative_loss),
                                                       Data<detloss::Compute<T>>(n_positive), MutableData<bool>(mask),
-                                                      workspace.data(), executor)));
+                                                      workspace.data(), queue)));
   }
 
  private:
   MiningOptions options_;
 };
 
-DETLOSS_REGISTER_CPU_KERNELS("Detloss>HardNegativeMining", HardNegativeMiningOp);
+DETLOSS_REGISTER_KERNELS("Detloss>HardNegativeMining", HardNegativeMiningOp);
 
 }  // namespace
 }  // namespace detloss

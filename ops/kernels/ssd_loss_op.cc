@@ -1,7 +1,7 @@
 #include "cc/ssd_loss.h"
 #include "ops/attributes.h"
 #include "ops/kernels/tensor_data.h"
-#include "ops/kernels/tensorflow_executor.h"
+#include "ops/kernels/tensorflow_queue.h"
 #include "ops/ssd_loss_shapes.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -14,7 +14,7 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
-template <class T>
+template <class Place, class T>
 class SsdLossOp final : public OpKernel {
  public:
   explicit SsdLossOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -38,9 +38,9 @@ class SsdLossOp final : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output("n_kept", batch, &n_kept));
     OP_REQUIRES_OK(context, context->allocate_output("num_invalid", batch, &num_invalid));
     OP_REQUIRES_OK(context, context->allocate_output("selection", {shape.images, shape.boxes}, &selection));
-    OP_REQUIRES_OK(context, AllocateWorkspace(context, SsdLossWorkspaceBytes<T>(shape), &workspace));
+    OP_REQUIRES_OK(context, AllocateWorkspace(context, Place::template SsdBytes<T>(options_, shape), &workspace));
 
-    TensorflowExecutor executor(context);
+    TensorflowQueue<Place> queue(context);
     const SsdLossOutputs<L> outputs = {MutableData<L>(loss),
                                        MutableData<L>(positive),
                                        MutableData<L>(negative),
@@ -50,14 +50,14 @@ class SsdLossOp final : public OpKernel {
                                        MutableData<int32_t>(num_invalid),
                                        MutableData<uint8_t>(selection)};
     OP_REQUIRES_OK(context, ToAbsl(SsdLossForward(options_, shape, Data<L>(y_true), Data<T>(y_pred), outputs,
-                                                  workspace.data(), executor)));
+                                                  workspace.data(), queue)));
   }
 
  private:
   SsdLossOptions options_;
 };
 
-template <class T>
+template <class Place, class T>
 class SsdLossGradOp final : public OpKernel {
  public:
   explicit SsdLossGradOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -79,21 +79,21 @@ class SsdLossGradOp final : public OpKernel {
 
     Tensor *gradient, workspace;
     OP_REQUIRES_OK(context, context->allocate_output("y_pred_gradient", y_pred.shape(), &gradient));
-    OP_REQUIRES_OK(context, AllocateWorkspace(context, SsdLossGradWorkspaceBytes<T>(shape), &workspace));
+    OP_REQUIRES_OK(context, AllocateWorkspace(context, Place::template SsdGradBytes<T>(shape), &workspace));
 
-    TensorflowExecutor executor(context);
+    TensorflowQueue<Place> queue(context);
     const SsdLossResiduals<L> residuals = {Data<L>(n_pos), Data<L>(n_kept), Data<uint8_t>(selection)};
-    OP_REQUIRES_OK(context,
-                   ToAbsl(SsdLossBackward(options_, shape, Data<L>(loss_gradient), Data<L>(y_true), Data<T>(y_pred),
-                                          residuals, MutableData<T>(gradient), workspace.data(), executor)));
+    OP_REQUIRES_OK(context, ToAbsl(Place::template SsdBackward<T>(options_, shape, Data<L>(loss_gradient),
+                                                                  Data<L>(y_true), Data<T>(y_pred), residuals,
+                                                                  MutableData<T>(gradient), workspace.data(), queue)));
   }
 
  private:
   SsdLossOptions options_;
 };
 
-DETLOSS_REGISTER_CPU_KERNELS("Detloss>SsdLoss", SsdLossOp);
-DETLOSS_REGISTER_CPU_KERNELS("Detloss>SsdLossGrad", SsdLossGradOp);
+DETLOSS_REGISTER_KERNELS("Detloss>SsdLoss", SsdLossOp);
+DETLOSS_REGISTER_KERNELS("Detloss>SsdLossGrad", SsdLossGradOp);
 
 }  // namespace
 }  // namespace detloss

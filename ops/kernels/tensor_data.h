@@ -3,6 +3,7 @@
 #define DETLOSS_OPS_KERNELS_TENSOR_DATA_H_
 
 #include "cc/dtypes.h"
+#include "ops/places.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/framework/types.h"
@@ -40,17 +41,26 @@ inline absl::Status AllocateWorkspace(tensorflow::OpKernelContext* context, size
 
 }  // namespace detloss
 
-// Registers `kernel<T>` as the op's CPU kernel for every element type of predictions.
-#define DETLOSS_REGISTER_CPU_KERNELS(op, kernel)            \
-  DETLOSS_REGISTER_CPU_KERNEL(op, kernel, float);           \
-  DETLOSS_REGISTER_CPU_KERNEL(op, kernel, double);          \
-  DETLOSS_REGISTER_CPU_KERNEL(op, kernel, ::detloss::Half); \
-  DETLOSS_REGISTER_CPU_KERNEL(op, kernel, ::detloss::BFloat16)
-#define DETLOSS_REGISTER_CPU_KERNEL(op, kernel, T)                                     \
+// Registers `kernel<Place, T>` for every place of this build and every element type of predictions.
+#define DETLOSS_REGISTER_KERNELS(op, kernel)                                        \
+  DETLOSS_REGISTER_ON_PLACE(op, kernel, tensorflow::DEVICE_CPU, ::detloss::OnHost); \
+  DETLOSS_REGISTER_ON_GPU(op, kernel)
+#if defined(DETLOSS_HAS_CUDA)
+#define DETLOSS_REGISTER_ON_GPU(op, kernel) \
+  DETLOSS_REGISTER_ON_PLACE(op, kernel, tensorflow::DEVICE_GPU, ::detloss::OnDevice)
+#else
+#define DETLOSS_REGISTER_ON_GPU(op, kernel) static_assert(true, "")
+#endif
+#define DETLOSS_REGISTER_ON_PLACE(op, kernel, device, Place)           \
+  DETLOSS_REGISTER_KERNEL(op, kernel, device, Place, float);           \
+  DETLOSS_REGISTER_KERNEL(op, kernel, device, Place, double);          \
+  DETLOSS_REGISTER_KERNEL(op, kernel, device, Place, ::detloss::Half); \
+  DETLOSS_REGISTER_KERNEL(op, kernel, device, Place, ::detloss::BFloat16)
+#define DETLOSS_REGISTER_KERNEL(op, kernel, device, Place, T)                          \
   REGISTER_KERNEL_BUILDER(Name(op)                                                     \
-                              .Device(tensorflow::DEVICE_CPU)                          \
+                              .Device(device)                                          \
                               .TypeConstraint<::detloss::TensorflowType<T>::type>("T") \
                               .TypeConstraint<::detloss::Compute<T>>("Tlabel"),        \
-                          kernel<T>)
+                          kernel<Place, T>)
 
 #endif  // DETLOSS_OPS_KERNELS_TENSOR_DATA_H_

@@ -1,7 +1,7 @@
 #include "cc/yolo_ignore_mask.h"
 #include "ops/attributes.h"
 #include "ops/kernels/tensor_data.h"
-#include "ops/kernels/tensorflow_executor.h"
+#include "ops/kernels/tensorflow_queue.h"
 #include "ops/yolo_ignore_mask_shapes.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -14,7 +14,7 @@ using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
-template <class T>
+template <class Place, class T>
 class YoloIgnoreMaskOp final : public OpKernel {
  public:
   explicit YoloIgnoreMaskOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -30,19 +30,19 @@ class YoloIgnoreMaskOp final : public OpKernel {
 
     Tensor *mask, workspace;
     OP_REQUIRES_OK(context, context->allocate_output("mask", mask_shape, &mask));
-    OP_REQUIRES_OK(context, AllocateWorkspace(context, YoloIgnoreMaskWorkspaceBytes<T>(shape), &workspace));
+    OP_REQUIRES_OK(context, AllocateWorkspace(context, Place::template IgnoreMaskBytes<T>(shape), &workspace));
 
-    TensorflowExecutor executor(context);
-    OP_REQUIRES_OK(context,
-                   ToAbsl(YoloIgnoreMask(options_, shape, Data<T>(boxes), Data<detloss::Compute<T>>(true_boxes),
-                                         MutableData<bool>(mask), workspace.data(), executor)));
+    TensorflowQueue<Place> queue(context);
+    OP_REQUIRES_OK(context, ToAbsl(Place::template IgnoreMask<T>(options_, shape, Data<T>(boxes),
+                                                                 Data<detloss::Compute<T>>(true_boxes),
+                                                                 MutableData<bool>(mask), workspace.data(), queue)));
   }
 
  private:
   IgnoreOptions options_;
 };
 
-DETLOSS_REGISTER_CPU_KERNELS("Detloss>YoloIgnoreMask", YoloIgnoreMaskOp);
+DETLOSS_REGISTER_KERNELS("Detloss>YoloIgnoreMask", YoloIgnoreMaskOp);
 
 }  // namespace
 }  // namespace detloss

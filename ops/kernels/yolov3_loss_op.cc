@@ -3,7 +3,7 @@
 #include "cc/yolov3_loss.h"
 #include "ops/attributes.h"
 #include "ops/kernels/tensor_data.h"
-#include "ops/kernels/tensorflow_executor.h"
+#include "ops/kernels/tensorflow_queue.h"
 #include "ops/yolov3_loss_shapes.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -45,7 +45,7 @@ absl::Status AllocateScales(OpKernelContext* context, const char* name, const st
   return absl::OkStatus();
 }
 
-template <class T>
+template <class Place, class T>
 class YoloV3LossOp final : public OpKernel {
  public:
   explicit YoloV3LossOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -84,18 +84,18 @@ class YoloV3LossOp final : public OpKernel {
     for (size_t i = 0; i < shape.scales.size(); ++i) rows.push_back(TensorShape({shape.images, shape.Rows(i)}));
     OP_REQUIRES_OK(context, AllocateScales(context, "objectness_gradient", rows, &outputs.objectness_gradient));
     OP_REQUIRES_OK(context, AllocateScales(context, "selection", rows, &outputs.selection));
-    OP_REQUIRES_OK(context, AllocateWorkspace(context, YoloV3LossWorkspaceBytes<T>(shape), &workspace));
+    OP_REQUIRES_OK(context, AllocateWorkspace(context, Place::template YoloBytes<T>(options_, shape), &workspace));
 
-    TensorflowExecutor executor(context);
+    TensorflowQueue<Place> queue(context);
     OP_REQUIRES_OK(context, ToAbsl(YoloV3LossForward<T>(options_, shape, DataOf<L>(y_true), DataOf<T>(y_pred), outputs,
-                                                        workspace.data(), executor)));
+                                                        workspace.data(), queue)));
   }
 
  private:
   YoloV3LossOptions options_;
 };
 
-template <class T>
+template <class Place, class T>
 class YoloV3LossGradOp final : public OpKernel {
  public:
   explicit YoloV3LossGradOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -114,22 +114,23 @@ class YoloV3LossGradOp final : public OpKernel {
     OP_REQUIRES_OK(context,
                    CheckYoloGradShapes(loss_gradient.shape(), objectness_gradient.shape(), selection.shape(), shape));
 
-    Tensor* gradient;
+    Tensor *gradient, workspace;
     OP_REQUIRES_OK(context, context->allocate_output("y_pred_gradient", y_pred.shape(), &gradient));
+    OP_REQUIRES_OK(context, AllocateWorkspace(context, Place::template YoloGradBytes<T>(options_, shape), &workspace));
 
-    TensorflowExecutor executor(context);
+    TensorflowQueue<Place> queue(context);
     const YoloV3LossResiduals<L> residuals = {{Data<L>(objectness_gradient)}, {Data<uint8_t>(selection)}};
-    OP_REQUIRES_OK(context,
-                   ToAbsl(YoloV3LossBackward<T>(options_, shape, Data<L>(loss_gradient), {Data<L>(y_true)},
-                                                {Data<T>(y_pred)}, residuals, {MutableData<T>(gradient)}, executor)));
+    OP_REQUIRES_OK(context, ToAbsl(Place::template YoloBackward<T>(options_, shape, Data<L>(loss_gradient),
+                                                                   Data<L>(y_true), Data<T>(y_pred), residuals,
+                                                                   MutableData<T>(gradient), workspace.data(), queue)));
   }
 
  private:
   YoloV3LossOptions options_;
 };
 
-DETLOSS_REGISTER_CPU_KERNELS("Detloss>YoloV3Loss", YoloV3LossOp);
-DETLOSS_REGISTER_CPU_KERNELS("Detloss>YoloV3LossGrad", YoloV3LossGradOp);
+DETLOSS_REGISTER_KERNELS("Detloss>YoloV3Loss", YoloV3LossOp);
+DETLOSS_REGISTER_KERNELS("Detloss>YoloV3LossGrad", YoloV3LossGradOp);
 
 }  // namespace
 }  // namespace detloss

@@ -3,14 +3,11 @@
 #include <string>
 #include <vector>
 
-#include "cc/hard_negative_mining.h"
-#include "cc/ssd_loss.h"
-#include "cc/yolo_ignore_mask.h"
-#include "cc/yolov3_loss.h"
 #include "ops/attributes.h"
+#include "ops/places.h"
 #include "ops/ssd_loss_shapes.h"
 #include "ops/xla/ffi_attributes.h"
-#include "ops/xla/xla_executor.h"
+#include "ops/xla/xla_queue.h"
 #include "ops/yolo_ignore_mask_shapes.h"
 #include "ops/yolov3_loss_shapes.h"
 #include "tensorflow/compiler/tf2xla/shape_util.h"
@@ -31,7 +28,6 @@ namespace detloss {
 namespace {
 
 namespace ffi = xla::ffi;
-using tensorflow::DEVICE_CPU_XLA_JIT;
 using tensorflow::OpKernelConstruction;
 using tensorflow::TensorShape;
 using tensorflow::XlaOpKernel;
@@ -42,7 +38,26 @@ using tensorflow::XlaOpKernelContext;
 // REGISTER_XLA_OP keeps a list that TensorFlow turns into kernels once, when its runtime starts: a library loaded
 // later, after a first tf.constant, would have no XLA kernels. Registered as kernels of the compilation device
 // themselves, they are there whenever the library is loaded.
-#define DETLOSS_REGISTER_XLA_OP(op, kernel) REGISTER_KERNEL_BUILDER(Name(op).Device(DEVICE_CPU_XLA_JIT), kernel)
+#define DETLOSS_REGISTER_XLA_OP(op, kernel)                                                            \
+  REGISTER_KERNEL_BUILDER(Name(op).Device(tensorflow::DEVICE_CPU_XLA_JIT), kernel<::detloss::OnHost>); \
+  DETLOSS_REGISTER_XLA_OP_ON_GPU(op, kernel)
+
+// Defines and registers the handlers of a call: `handler<Place>`, bound as `binding<Place>()` says.
+#define DETLOSS_REGISTER_HANDLERS(target, handler, binding)                                             \
+  XLA_FFI_DEFINE_HANDLER(k##handler##OnHost, handler<::detloss::OnHost>, binding<::detloss::OnHost>()); \
+  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), target, "Host", k##handler##OnHost);                    \
+  DETLOSS_REGISTER_HANDLER_ON_GPU(target, handler, binding)
+
+#if defined(DETLOSS_HAS_CUDA)
+#define DETLOSS_REGISTER_XLA_OP_ON_GPU(op, kernel) \
+  REGISTER_KERNEL_BUILDER(Name(op).Device(tensorflow::DEVICE_GPU_XLA_JIT), kernel<::detloss::OnDevice>)
+#define DETLOSS_REGISTER_HANDLER_ON_GPU(target, handler, binding)                                             \
+  XLA_FFI_DEFINE_HANDLER(k##handler##OnDevice, handler<::detloss::OnDevice>, binding<::detloss::OnDevice>()); \
+  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), target, "CUDA", k##handler##OnDevice)
+#else
+#define DETLOSS_REGISTER_XLA_OP_ON_GPU(op, kernel) static_assert(true, "")
+#define DETLOSS_REGISTER_HANDLER_ON_GPU(target, handler, binding) static_assert(true, "")
+#endif
 
 // Calls `f` with a value of the element type that computes predictions of `dtype`.
 template <class F>
@@ -134,7 +149,8 @@ class LoweredOp : public XlaOpKernel {
   std::string attributes_;
 };
 
-// A call whose last result is the workspace, since XLA has no scratch memory for handlers on the host. Sets the other
+// A call whose last result is the workspace, since XLA has no scratch memory for handlers on the host; on a device it
+// does as well. Sets the other
 // results as the op's outputs.
 void LowerToCall(XlaOpKernelContext* context, const char* target, std::vector<xla::Shape> results,
                  size_t workspace_bytes, const std::string& attributes) {
@@ -150,6 +166,7 @@ void LowerToCall(XlaOpKernelContext* context, const char* target, std::vector<xl
 
 // ---- SsdLoss ----
 
+template <class Place>
 class SsdLossXlaOp final : public LoweredOp<SsdLossOptions> {
  public:
   explicit SsdLossXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadSsdLossOptions) {}
@@ -163,8 +180,9 @@ class SsdLossXlaOp final : public LoweredOp<SsdLossOptions> {
     std::vector<xla::Shape> results(6, per_image);
     results.push_back(xla::ShapeUtil::MakeShape(xla::S32, {shape.images}));
     results.push_back(xla::ShapeUtil::MakeShape(xla::U8, {shape.images, shape.boxes}));
-    const size_t workspace_bytes = WithElementType(
-        context->input_xla_type(1), [&](auto element) { return SsdLossWorkspaceBytes<decltype(element)>(shape); });
+    const size_t workspace_bytes = WithElementType(context->input_xla_type(1), [&](auto element) {
+      return Place::template SsdBytes<decltype(element)>(options(), shape);
+    });
     LowerToCall(context, "detloss_ssd_loss", std::move(results), workspace_bytes, attributes());
   }
 };
@@ -175,14 +193,15 @@ SsdShape SsdShapeOf(ffi::AnyBuffer y_pred) {
 
 using Returned = ffi::Result<ffi::AnyBuffer>;
 
-ffi::Error SsdLossHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer y_true,
+template <class Place>
+ffi::Error SsdLossHandler(typename XlaQueue<Place>::Context context, ffi::Dictionary attributes, ffi::AnyBuffer y_true,
                           ffi::AnyBuffer y_pred, Returned loss, Returned positive, Returned negative,
                           Returned localization, Returned n_pos, Returned n_kept, Returned num_invalid,
                           Returned selection, Returned workspace) {
   SsdLossOptions options;
   FfiAttributeReader reader(attributes);
   if (absl::Status status = ReadSsdLossOptions(&reader, &options); !status.ok()) return ToFfi(status);
-  XlaExecutor executor(pool);
+  XlaQueue<Place> queue(context);
   return WithElementType(ElementType(y_pred), [&](auto element) {
     using T = decltype(element);
     using L = Compute<T>;
@@ -195,10 +214,11 @@ ffi::Error SsdLossHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi:
                                        MutableData<int32_t>(num_invalid),
                                        MutableData<uint8_t>(selection)};
     return ToFfi(ToAbsl(SsdLossForward(options, SsdShapeOf(y_pred), Data<L>(y_true), Data<T>(y_pred), outputs,
-                                       workspace->untyped_data(), executor)));
+                                       workspace->untyped_data(), queue)));
   });
 }
 
+template <class Place>
 class SsdLossGradXlaOp final : public LoweredOp<SsdLossOptions> {
  public:
   explicit SsdLossGradXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadSsdLossGradOptions) {}
@@ -211,62 +231,71 @@ class SsdLossGradXlaOp final : public LoweredOp<SsdLossOptions> {
     OP_REQUIRES_OK(context, CheckSsdGradShapes(inputs[0], inputs[3], inputs[4], inputs[5], shape));
     const xla::PrimitiveType dtype = context->input_xla_type(2);
     const size_t workspace_bytes =
-        WithElementType(dtype, [&](auto element) { return SsdLossGradWorkspaceBytes<decltype(element)>(shape); });
+        WithElementType(dtype, [&](auto element) { return Place::template SsdGradBytes<decltype(element)>(shape); });
     LowerToCall(context, "detloss_ssd_loss_grad", {ShapeLike(dtype, inputs[2])}, workspace_bytes, attributes());
   }
 };
 
-ffi::Error SsdLossGradHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer loss_gradient,
-                              ffi::AnyBuffer y_true, ffi::AnyBuffer y_pred, ffi::AnyBuffer n_pos, ffi::AnyBuffer n_kept,
-                              ffi::AnyBuffer selection, Returned gradient, Returned workspace) {
+template <class Place>
+ffi::Error SsdLossGradHandler(typename XlaQueue<Place>::Context context, ffi::Dictionary attributes,
+                              ffi::AnyBuffer loss_gradient, ffi::AnyBuffer y_true, ffi::AnyBuffer y_pred,
+                              ffi::AnyBuffer n_pos, ffi::AnyBuffer n_kept, ffi::AnyBuffer selection, Returned gradient,
+                              Returned workspace) {
   SsdLossOptions options;
   FfiAttributeReader reader(attributes);
   if (absl::Status status = ReadSsdLossGradOptions(&reader, &options); !status.ok()) return ToFfi(status);
-  XlaExecutor executor(pool);
+  XlaQueue<Place> queue(context);
   return WithElementType(ElementType(y_pred), [&](auto element) {
     using T = decltype(element);
     using L = Compute<T>;
     const SsdLossResiduals<L> residuals = {Data<L>(n_pos), Data<L>(n_kept), Data<uint8_t>(selection)};
-    return ToFfi(
-        ToAbsl(SsdLossBackward(options, SsdShapeOf(y_pred), Data<L>(loss_gradient), Data<L>(y_true), Data<T>(y_pred),
-                               residuals, MutableData<T>(gradient), workspace->untyped_data(), executor)));
+    return ToFfi(ToAbsl(Place::template SsdBackward<T>(options, SsdShapeOf(y_pred), Data<L>(loss_gradient),
+                                                       Data<L>(y_true), Data<T>(y_pred), residuals,
+                                                       MutableData<T>(gradient), workspace->untyped_data(), queue)));
   });
 }
 
-XLA_FFI_DEFINE_HANDLER(kSsdLoss, SsdLossHandler,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attrs()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>());
-XLA_FFI_DEFINE_HANDLER(kSsdLossGrad, SsdLossGradHandler,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attrs()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>());
-XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_ssd_loss", "Host", kSsdLoss);
-XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_ssd_loss_grad", "Host", kSsdLossGrad);
+template <class Place>
+auto SsdLossBinding() {
+  return ffi::Ffi::Bind()
+      .template Ctx<typename XlaQueue<Place>::Binding>()
+      .Attrs()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>();
+}
+
+template <class Place>
+auto SsdLossGradBinding() {
+  return ffi::Ffi::Bind()
+      .template Ctx<typename XlaQueue<Place>::Binding>()
+      .Attrs()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>();
+}
+
+DETLOSS_REGISTER_HANDLERS("detloss_ssd_loss", SsdLossHandler, SsdLossBinding);
+DETLOSS_REGISTER_HANDLERS("detloss_ssd_loss_grad", SsdLossGradHandler, SsdLossGradBinding);
 DETLOSS_REGISTER_XLA_OP("Detloss>SsdLoss", SsdLossXlaOp);
 DETLOSS_REGISTER_XLA_OP("Detloss>SsdLossGrad", SsdLossGradXlaOp);
 
 // ---- HardNegativeMining ----
 
+template <class Place>
 class HardNegativeMiningXlaOp final : public LoweredOp<MiningOptions> {
  public:
   explicit HardNegativeMiningXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadMiningOptions) {}
@@ -278,35 +307,40 @@ class HardNegativeMiningXlaOp final : public LoweredOp<MiningOptions> {
     OP_REQUIRES_OK(context, CheckRank("negative_loss", boxes, 2, "batch, boxes"));
     OP_REQUIRES_OK(context, CheckShape("n_positive", inputs[1], {boxes.dim_size(0)}));
     const size_t workspace_bytes = WithElementType(context->input_xla_type(0), [&](auto element) {
-      return HardNegativeMiningWorkspaceBytes<decltype(element)>(boxes.dim_size(0), boxes.dim_size(1));
+      return Place::template MiningBytes<decltype(element)>(options(), boxes.dim_size(0), boxes.dim_size(1));
     });
     LowerToCall(context, "detloss_hard_negative_mining", {ShapeLike(xla::PRED, boxes)}, workspace_bytes, attributes());
   }
 };
 
-ffi::Error HardNegativeMiningHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer negative_loss,
-                                     ffi::AnyBuffer n_positive, Returned mask, Returned workspace) {
+template <class Place>
+ffi::Error HardNegativeMiningHandler(typename XlaQueue<Place>::Context context, ffi::Dictionary attributes,
+                                     ffi::AnyBuffer negative_loss, ffi::AnyBuffer n_positive, Returned mask,
+                                     Returned workspace) {
   MiningOptions options;
   FfiAttributeReader reader(attributes);
   if (absl::Status status = ReadMiningOptions(&reader, &options); !status.ok()) return ToFfi(status);
-  XlaExecutor executor(pool);
+  XlaQueue<Place> queue(context);
   return WithElementType(ElementType(negative_loss), [&](auto element) {
     using T = decltype(element);
     return ToFfi(ToAbsl(HardNegativeMining(options, negative_loss.dimensions()[0], negative_loss.dimensions()[1],
                                            Data<T>(negative_loss), Data<Compute<T>>(n_positive),
-                                           MutableData<bool>(mask), workspace->untyped_data(), executor)));
+                                           MutableData<bool>(mask), workspace->untyped_data(), queue)));
   });
 }
 
-XLA_FFI_DEFINE_HANDLER(kHardNegativeMining, HardNegativeMiningHandler,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attrs()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>());
-XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_hard_negative_mining", "Host", kHardNegativeMining);
+template <class Place>
+auto HardNegativeMiningBinding() {
+  return ffi::Ffi::Bind()
+      .template Ctx<typename XlaQueue<Place>::Binding>()
+      .Attrs()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>();
+}
+
+DETLOSS_REGISTER_HANDLERS("detloss_hard_negative_mining", HardNegativeMiningHandler, HardNegativeMiningBinding);
 DETLOSS_REGISTER_XLA_OP("Detloss>HardNegativeMining", HardNegativeMiningXlaOp);
 
 // ---- YoloV3Loss ----
@@ -323,6 +357,7 @@ std::vector<TensorShape> ShapesOf(const ffi::RemainingArgs& arguments, size_t fi
   return shapes;
 }
 
+template <class Place>
 class YoloV3LossXlaOp final : public LoweredOp<YoloV3LossOptions> {
  public:
   explicit YoloV3LossXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadYoloV3LossOptions) {}
@@ -344,15 +379,16 @@ class YoloV3LossXlaOp final : public LoweredOp<YoloV3LossOptions> {
     }
     const size_t workspace_bytes =
         WithElementType(context->input_xla_type(static_cast<int>(scales)),
-                        [&](auto element) { return YoloV3LossWorkspaceBytes<decltype(element)>(shape); });
+                        [&](auto element) { return Place::template YoloBytes<decltype(element)>(options(), shape); });
     LowerToCall(context, "detloss_yolov3_loss", std::move(results), workspace_bytes, attributes());
   }
 };
 
 // Arguments: y_true and y_pred of every scale. Results: eight per image, objectness_gradient and selection of every
 // scale, the workspace.
-ffi::Error YoloV3LossHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::RemainingArgs arguments,
-                             ffi::RemainingRets results) {
+template <class Place>
+ffi::Error YoloV3LossHandler(typename XlaQueue<Place>::Context context, ffi::Dictionary attributes,
+                             ffi::RemainingArgs arguments, ffi::RemainingRets results) {
   YoloV3LossOptions options;
   FfiAttributeReader reader(attributes);
   if (absl::Status status = ReadYoloV3LossOptions(&reader, &options); !status.ok()) return ToFfi(status);
@@ -361,7 +397,7 @@ ffi::Error YoloV3LossHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, f
   const absl::Status checked =
       CheckYoloShapes(ShapesOf(arguments, 0, scales), ShapesOf(arguments, scales, scales), options, &shape);
   if (!checked.ok()) return ToFfi(checked);
-  XlaExecutor executor(pool);
+  XlaQueue<Place> queue(context);
   return WithElementType(ElementType(*arguments.get<ffi::AnyBuffer>(scales)), [&](auto element) {
     using T = decltype(element);
     using L = Compute<T>;
@@ -378,10 +414,11 @@ ffi::Error YoloV3LossHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, f
                                           MutableDataOf<uint8_t>(results, 8 + scales, scales)};
     void* const workspace = MutableDataOf<char>(results, 8 + 2 * scales, 1)[0];
     return ToFfi(ToAbsl(YoloV3LossForward<T>(options, shape, DataOf<L>(arguments, 0, scales),
-                                             DataOf<T>(arguments, scales, scales), outputs, workspace, executor)));
+                                             DataOf<T>(arguments, scales, scales), outputs, workspace, queue)));
   });
 }
 
+template <class Place>
 class YoloV3LossGradXlaOp final : public LoweredOp<YoloV3LossOptions> {
  public:
   explicit YoloV3LossGradXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadYoloV3LossGradOptions) {}
@@ -392,50 +429,62 @@ class YoloV3LossGradXlaOp final : public LoweredOp<YoloV3LossOptions> {
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
     OP_REQUIRES_OK(context, CheckYoloShapes({inputs[1]}, {inputs[2]}, options(), &shape));
     OP_REQUIRES_OK(context, CheckYoloGradShapes(inputs[0], inputs[3], inputs[4], shape));
-    LowerToCall(context, "detloss_yolov3_loss_grad", {ShapeLike(context->input_xla_type(2), inputs[2])},
-                /*workspace_bytes=*/0, attributes());
+    const xla::PrimitiveType dtype = context->input_xla_type(2);
+    const size_t workspace_bytes = WithElementType(
+        dtype, [&](auto element) { return Place::template YoloGradBytes<decltype(element)>(options(), shape); });
+    LowerToCall(context, "detloss_yolov3_loss_grad", {ShapeLike(dtype, inputs[2])}, workspace_bytes, attributes());
   }
 };
 
-ffi::Error YoloV3LossGradHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer loss_gradient,
-                                 ffi::AnyBuffer y_true, ffi::AnyBuffer y_pred, ffi::AnyBuffer objectness_gradient,
-                                 ffi::AnyBuffer selection, Returned gradient, Returned /*workspace*/) {
+template <class Place>
+ffi::Error YoloV3LossGradHandler(typename XlaQueue<Place>::Context context, ffi::Dictionary attributes,
+                                 ffi::AnyBuffer loss_gradient, ffi::AnyBuffer y_true, ffi::AnyBuffer y_pred,
+                                 ffi::AnyBuffer objectness_gradient, ffi::AnyBuffer selection, Returned gradient,
+                                 Returned workspace) {
   YoloV3LossOptions options;
   FfiAttributeReader reader(attributes);
   if (absl::Status status = ReadYoloV3LossGradOptions(&reader, &options); !status.ok()) return ToFfi(status);
   YoloV3Shape shape;
   const absl::Status checked = CheckYoloShapes({ShapeOf(y_true)}, {ShapeOf(y_pred)}, options, &shape);
   if (!checked.ok()) return ToFfi(checked);
-  XlaExecutor executor(pool);
+  XlaQueue<Place> queue(context);
   return WithElementType(ElementType(y_pred), [&](auto element) {
     using T = decltype(element);
     using L = Compute<T>;
     const YoloV3LossResiduals<L> residuals = {{Data<L>(objectness_gradient)}, {Data<uint8_t>(selection)}};
-    return ToFfi(ToAbsl(YoloV3LossBackward<T>(options, shape, Data<L>(loss_gradient), {Data<L>(y_true)},
-                                              {Data<T>(y_pred)}, residuals, {MutableData<T>(gradient)}, executor)));
+    return ToFfi(
+        ToAbsl(Place::template YoloBackward<T>(options, shape, Data<L>(loss_gradient), Data<L>(y_true), Data<T>(y_pred),
+                                               residuals, MutableData<T>(gradient), workspace->untyped_data(), queue)));
   });
 }
 
-XLA_FFI_DEFINE_HANDLER(kYoloV3Loss, YoloV3LossHandler,
-                       ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attrs().RemainingArgs().RemainingRets());
-XLA_FFI_DEFINE_HANDLER(kYoloV3LossGrad, YoloV3LossGradHandler,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attrs()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>());
-XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_yolov3_loss", "Host", kYoloV3Loss);
-XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_yolov3_loss_grad", "Host", kYoloV3LossGrad);
+template <class Place>
+auto YoloV3LossBinding() {
+  return ffi::Ffi::Bind().template Ctx<typename XlaQueue<Place>::Binding>().Attrs().RemainingArgs().RemainingRets();
+}
+
+template <class Place>
+auto YoloV3LossGradBinding() {
+  return ffi::Ffi::Bind()
+      .template Ctx<typename XlaQueue<Place>::Binding>()
+      .Attrs()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>();
+}
+
+DETLOSS_REGISTER_HANDLERS("detloss_yolov3_loss", YoloV3LossHandler, YoloV3LossBinding);
+DETLOSS_REGISTER_HANDLERS("detloss_yolov3_loss_grad", YoloV3LossGradHandler, YoloV3LossGradBinding);
 DETLOSS_REGISTER_XLA_OP("Detloss>YoloV3Loss", YoloV3LossXlaOp);
 DETLOSS_REGISTER_XLA_OP("Detloss>YoloV3LossGrad", YoloV3LossGradXlaOp);
 
 // ---- YoloIgnoreMask ----
 
+template <class Place>
 class YoloIgnoreMaskXlaOp final : public LoweredOp<IgnoreOptions> {
  public:
   explicit YoloIgnoreMaskXlaOp(OpKernelConstruction* context) : LoweredOp(context, ReadIgnoreOptions) {}
@@ -447,37 +496,41 @@ class YoloIgnoreMaskXlaOp final : public LoweredOp<IgnoreOptions> {
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
     OP_REQUIRES_OK(context, CheckIgnoreMaskShapes(inputs[0], inputs[1], &shape, &mask));
     const size_t workspace_bytes = WithElementType(context->input_xla_type(0), [&](auto element) {
-      return YoloIgnoreMaskWorkspaceBytes<decltype(element)>(shape);
+      return Place::template IgnoreMaskBytes<decltype(element)>(shape);
     });
     LowerToCall(context, "detloss_yolo_ignore_mask", {ShapeLike(xla::PRED, mask)}, workspace_bytes, attributes());
   }
 };
 
-ffi::Error YoloIgnoreMaskHandler(ffi::ThreadPool pool, ffi::Dictionary attributes, ffi::AnyBuffer boxes,
-                                 ffi::AnyBuffer true_boxes, Returned mask, Returned workspace) {
+template <class Place>
+ffi::Error YoloIgnoreMaskHandler(typename XlaQueue<Place>::Context context, ffi::Dictionary attributes,
+                                 ffi::AnyBuffer boxes, ffi::AnyBuffer true_boxes, Returned mask, Returned workspace) {
   IgnoreOptions options;
   FfiAttributeReader reader(attributes);
   if (absl::Status status = ReadIgnoreOptions(&reader, &options); !status.ok()) return ToFfi(status);
   const int64_t images = true_boxes.dimensions()[0];
   const int64_t per_image = images == 0 ? 0 : static_cast<int64_t>(boxes.element_count()) / (4 * images);
   const IgnoreMaskShape shape = {images, per_image, true_boxes.dimensions()[1]};
-  XlaExecutor executor(pool);
+  XlaQueue<Place> queue(context);
   return WithElementType(ElementType(boxes), [&](auto element) {
     using T = decltype(element);
-    return ToFfi(ToAbsl(YoloIgnoreMask(options, shape, Data<T>(boxes), Data<Compute<T>>(true_boxes),
-                                       MutableData<bool>(mask), workspace->untyped_data(), executor)));
+    return ToFfi(ToAbsl(Place::template IgnoreMask<T>(options, shape, Data<T>(boxes), Data<Compute<T>>(true_boxes),
+                                                      MutableData<bool>(mask), workspace->untyped_data(), queue)));
   });
 }
 
-XLA_FFI_DEFINE_HANDLER(kYoloIgnoreMask, YoloIgnoreMaskHandler,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attrs()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>());
-XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), "detloss_yolo_ignore_mask", "Host", kYoloIgnoreMask);
+template <class Place>
+auto YoloIgnoreMaskBinding() {
+  return ffi::Ffi::Bind()
+      .template Ctx<typename XlaQueue<Place>::Binding>()
+      .Attrs()
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>()
+      .template Ret<ffi::AnyBuffer>();
+}
+
+DETLOSS_REGISTER_HANDLERS("detloss_yolo_ignore_mask", YoloIgnoreMaskHandler, YoloIgnoreMaskBinding);
 DETLOSS_REGISTER_XLA_OP("Detloss>YoloIgnoreMask", YoloIgnoreMaskXlaOp);
 
 }  // namespace

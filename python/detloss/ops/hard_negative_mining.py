@@ -27,7 +27,7 @@ def hard_negative_mask(
     Args:
       negative_loss: `[B, N]`, float32, float16, bfloat16 or float64: the loss of every negative box, zero for boxes
         that are no candidates.
-      n_positive: `[B]`, the positives of every image.
+      n_positive: `[B]`, the positives of every image; on a GPU it is not checked.
       neg_pos_ratio: hard negatives kept per positive.
       n_neg_min: hard negatives to keep at least per scope; with `"image_uniform"` the number when no image asks for
         any.
