@@ -9,7 +9,12 @@
 #define DETLOSS_SHARED static DETLOSS_INLINE
 #else
 #define DETLOSS_INLINE inline __attribute__((always_inline))
+#if defined(__SANITIZE_ADDRESS__)
+// Inlined everywhere, instrumented code takes minutes to compile.
+#define DETLOSS_SHARED static inline
+#else
 #define DETLOSS_SHARED static DETLOSS_INLINE
+#endif
 #endif
 
 #endif  // DETLOSS_CC_PLATFORM_H_
