@@ -70,7 +70,7 @@ struct Scopes {
 Scopes ScopesOf(const MiningOptions& options, int64_t images, int64_t boxes) {
   const bool batch = options.scope == MiningScope::kBatch;
   const int64_t keys = batch ? images * boxes : boxes;
-  return {batch ? 1 : images, keys, (keys + kKeysPerBlock - 1) / kKeysPerBlock};
+  return {batch ? 1 : images, keys, DividedUp(keys, kKeysPerBlock)};
 }
 
 template <class Key>
@@ -338,7 +338,7 @@ Status HardNegativeMining(const MiningOptions& options, int64_t images, int64_t 
                                  work.keys, work.n_positive, work.n_candidates));
   DETLOSS_RETURN_IF_ERROR(FindMiningCuts(options, images, boxes, work.keys, work.n_positive, work.n_candidates,
                                          work.cuts, work.mining, stream));
-  return Launch("write mask", WriteMask<Key>, (images * boxes + kThreads - 1) / kThreads, kThreads, stream,
+  return Launch("write mask", WriteMask<Key>, DividedUp(images * boxes, kThreads), kThreads, stream,
                 options.scope == MiningScope::kBatch, images, boxes, work.keys, work.cuts, mask);
 }
 

@@ -33,8 +33,17 @@ Status Launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, i
   return ToStatus(name, cudaGetLastError());
 }
 
+inline int64_t DividedUp(int64_t count, int64_t by) { return (count + by - 1) / by; }
+
 inline Status SetToZero(void* memory, size_t bytes, DeviceStream stream) {
   return bytes == 0 ? Status::Ok() : ToStatus("memset", cudaMemsetAsync(memory, 0, bytes, stream));
+}
+
+// On a device nothing is known before the work is done.
+inline Status RefuseInvalidIsError(bool invalid_is_error) {
+  if (!invalid_is_error) return Status::Ok();
+  return Status::InvalidArgument(
+      "invalid_targets: expected \"ignore\" on a GPU, got \"error\"; detloss.check_targets checks labels beforehand");
 }
 
 }  // namespace detloss

@@ -17,8 +17,6 @@ constexpr int kBoxesPerBlock = kThreads;
 // Rows of a block of the backward pass: as many begin and end on 16 bytes, whatever their width.
 constexpr int kRowsPerTile = 128;
 
-int64_t DividedUp(int64_t count, int64_t by) { return (count + by - 1) / by; }
-
 int64_t BlocksPerImage(const SsdShape& shape) { return DividedUp(shape.boxes, kBoxesPerBlock); }
 
 // Sums over a block, of the pass that scores and of the one that keeps.
@@ -256,12 +254,6 @@ __global__ void __launch_bounds__(kThreads) WriteTerms(ForwardArguments<T> a) {
   a.outputs.num_invalid[image] = num_invalid;
 }
 
-Status CheckDevice(const SsdLossOptions& options) {
-  if (!options.invalid_is_error) return Status::Ok();
-  return Status::InvalidArgument(
-      "invalid_targets: expected \"ignore\" on a GPU, got \"error\"; detloss.check_targets checks labels beforehand");
-}
-
 // ---- Backward ----
 
 template <class T>
@@ -373,7 +365,7 @@ Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, cons
                       const SsdLossOutputs<Compute<T>>& outputs, void* workspace, DeviceStream stream) {
   SsdLossOptions resolved;
   DETLOSS_RETURN_IF_ERROR(ResolveSsdOptions(options, shape, &resolved));
-  DETLOSS_RETURN_IF_ERROR(CheckDevice(options));
+  DETLOSS_RETURN_IF_ERROR(RefuseInvalidIsError(options.invalid_is_error));
   const ForwardWork<T> work(workspace, options, shape);
   const int64_t blocks_per_image = BlocksPerImage(shape), blocks = shape.images * blocks_per_image;
   const ForwardArguments<T> arguments = {resolved,    shape,     blocks_per_image, y_true,

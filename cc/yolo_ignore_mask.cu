@@ -42,7 +42,7 @@ Status YoloIgnoreMask(const IgnoreOptions& options, const IgnoreMaskShape& shape
                       const Compute<T>* true_boxes, bool* mask, DeviceStream stream) {
   const Status status = CheckIgnoreOptions(options);
   if (!status.ok()) return status;
-  const int64_t blocks_per_image = (shape.boxes + kThreads - 1) / kThreads;
+  const int64_t blocks_per_image = DividedUp(shape.boxes, kThreads);
   return Launch("yolo_ignore_mask", MarkIgnored<T>, shape.images * blocks_per_image, kThreads, stream,
                 MakeIgnoreTest<Compute<T>>(options), shape, blocks_per_image, boxes, true_boxes, mask);
 }

@@ -22,8 +22,6 @@ constexpr int kRowsPerTile = 128;
 constexpr int kMostScales = 8;
 constexpr int kMostAnchors = 64;  // of all scales
 
-int64_t DividedUp(int64_t count, int64_t by) { return (count + by - 1) / by; }
-
 int64_t BlocksPerImage(const YoloV3Shape& shape, size_t scale) { return DividedUp(shape.Rows(scale), kRowsPerBlock); }
 
 int64_t BlockCount(const YoloV3Shape& shape) {
@@ -55,10 +53,7 @@ struct DeviceGeometry {
 
 Status CheckDevice(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
   DETLOSS_RETURN_IF_ERROR(CheckYoloV3Options(options, shape));
-  if (options.invalid_is_error) {
-    return Status::InvalidArgument(
-        "invalid_targets: expected \"ignore\" on a GPU, got \"error\"; detloss.check_targets checks labels beforehand");
-  }
+  DETLOSS_RETURN_IF_ERROR(RefuseInvalidIsError(options.invalid_is_error));
   const size_t scales = shape.scales.size();
   if (scales <= kMostScales && scales * static_cast<size_t>(shape.anchors) <= kMostAnchors) return Status::Ok();
   return Status::InvalidArgument("anchors: expected at most " + std::to_string(kMostScales) + " scales and " +
