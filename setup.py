@@ -26,7 +26,7 @@ class CMakeBuild(build_ext):
             "-GNinja",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={_pybind11_directory()}",
-            f"-DDETLOSS_CUDA={os.environ.get('DETLOSS_CUDA', 'AUTO')}",
+            *_cuda_options(),
             "-DCMAKE_BUILD_TYPE=Release",
         ]
         # XLA's headers take 2 GB to compile, so that parallel builds are bounded.
@@ -43,6 +43,17 @@ class CMakeBuild(build_ext):
 
     def _core_name(self) -> str:
         return self.get_ext_filename("_core")
+
+
+def _cuda_options() -> list[str]:
+    """What cmake/DetlossCuda.cmake reads. All are passed always: CMake would remember those of an earlier build."""
+    defaults = {
+        "DETLOSS_CUDA": "AUTO",
+        "DETLOSS_CUDA_TOOLKIT": "",
+        "DETLOSS_CUDA_ARCHITECTURES": "",
+        "DETLOSS_CUDA_WERROR": "OFF",
+    }
+    return [f"-D{name}={os.environ.get(name) or default}" for name, default in defaults.items()]
 
 
 def _pybind11_directory() -> str:

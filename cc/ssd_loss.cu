@@ -12,6 +12,8 @@ namespace detloss {
 namespace {
 
 constexpr int kThreads = 256;
+// Blocks that a multiprocessor has registers for: asked for none, the compiler spills some to fit in more blocks.
+constexpr int kBlocksPerProcessor = 2;
 // Boxes of a block of the forward pass, all of one image; a thread has one.
 constexpr int kBoxesPerBlock = kThreads;
 // Rows of a block of the backward pass: as many begin and end on 16 bytes, whatever their width.
@@ -134,7 +136,7 @@ __device__ SsdRowStatistics<Compute<T>> StatisticsOf(const SsdLossOptions& optio
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) ScoreBoxes(ForwardArguments<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor) ScoreBoxes(ForwardArguments<T> a) {
   using L = Compute<T>;
   const SsdLayout& layout = a.options.layout;
   const Place place = PlaceOf(a.shape, a.blocks_per_image);
@@ -331,7 +333,7 @@ __device__ void AddBoxGradient(const BackwardArguments<T>& a, int64_t box, const
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) WriteGradient(BackwardArguments<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor) WriteGradient(BackwardArguments<T> a) {
   using L = Compute<T>;
   const int64_t boxes = a.shape.images * a.shape.boxes;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kRowsPerTile;

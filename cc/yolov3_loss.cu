@@ -434,7 +434,7 @@ __device__ void AddRowGradient(const BackwardArguments<T>& a, int scale, int64_t
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) WriteGradient(BackwardArguments<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor) WriteGradient(BackwardArguments<T> a) {
   using L = Compute<T>;
   int scale = a.geometry.scales - 1;
   while (blockIdx.x < a.geometry.scale[scale].first_tile) --scale;
@@ -503,7 +503,7 @@ Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& sh
 }
 
 template <class T>
-size_t YoloV3LossGradDeviceWorkspaceBytes(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
+size_t YoloV3LossGradDeviceWorkspaceBytes(const YoloV3LossOptions& options, const YoloV3Shape&) {
   return options.class_weights.size() * sizeof(float);
 }
 

@@ -1,4 +1,5 @@
-# detloss_add_kernels(<target>): the kernels of cc/ as a static library. Sources named *_kernels.cc are compiled once per CPU tier (cc/cpu_tier.h).
+# detloss_add_kernels(<target>): the kernels of cc/ as a static library. Sources named *_kernels.cc are compiled once per CPU tier (cc/cpu_tier.h), and *.cu
+# where DetlossCuda.cmake chose a compiler for them.
 function(detloss_add_kernels target)
   set(_cc ${PROJECT_SOURCE_DIR}/cc)
   add_library(${target} STATIC
@@ -20,7 +21,16 @@ function(detloss_add_kernels target)
   # Vectors never cross a library's boundary, so their calling convention does not matter; and GCC takes the padding of
   # ClassStrides, which rows of few classes alone use, for uninitialised.
   list(APPEND _options -Wall -Wextra -Wno-psabi -Wno-maybe-uninitialized)
-  target_compile_options(${target} PRIVATE ${_options})
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${_options}>")
+
+  if(DETLOSS_HAS_CUDA)
+    target_compile_definitions(${target} PUBLIC DETLOSS_HAS_CUDA=1)
+    detloss_add_cuda_sources(${target}
+      ${_cc}/hard_negative_mining.cu
+      ${_cc}/ssd_loss.cu
+      ${_cc}/yolo_ignore_mask.cu
+      ${_cc}/yolov3_loss.cu)
+  endif()
 
   set(_march_baseline x86-64)
   set(_march_x86_64_v3 x86-64-v3)

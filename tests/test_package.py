@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -112,7 +113,15 @@ def test_build_info() -> None:
     assert info["compiler"]
     assert info["cpu_tiers"] == ["baseline", "x86-64-v3", "x86-64-v4"]
     assert info["cpu_tier"] in info["cpu_tiers"]
-    assert info["cuda"] is bool(info["cuda_architectures"])
+    assert info["cuda"] is bool(info["cuda_architectures"]) is bool(info["cuda_version"])
+
+
+def test_build_has_cuda_kernels() -> None:
+    info = _core.build_info()
+    if not info["cuda"]:
+        pytest.skip("CUDA kernels are left out of this build: no nvcc was found, or DETLOSS_CUDA=OFF")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", info["cuda_version"])
+    assert all(re.fullmatch(r"\d+[af]?", architecture) for architecture in info["cuda_architectures"])
 
 
 @pytest.mark.parametrize("tier", ["baseline", "x86-64-v3"])
@@ -127,10 +136,15 @@ def test_library_has_no_run_path_and_exports_no_kernel(library: pathlib.Path) ->
     dynamic = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
     assert "RPATH" not in dynamic
     assert "RUNPATH" not in dynamic
+    # It loads where there is no driver, and no CUDA: cudart is inside, and looks for the driver when it is used.
+    assert not re.search(r"NEEDED.*lib(cuda|nv)", dynamic)
+    undefined = subprocess.run(["nm", "-DC", "--undefined-only", library], capture_output=True, text=True, check=True)
+    assert not re.search(r" _*cuda[A-Z]", undefined.stdout)  # TensorFlow's own, which need CUDA 12 installed
     symbols = subprocess.run(
         ["nm", "-DC", "--defined-only", library], capture_output=True, text=True, check=True
     ).stdout
     assert "detloss::" not in symbols
+    assert not re.search(r" _*cuda[A-Z]", symbols)
 
 
 def test_importing_changes_no_floating_point_mode() -> None:

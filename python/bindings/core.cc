@@ -39,12 +39,15 @@ Executor& Threads(int threads) {
 py::dict BuildInfo() {
   py::list tiers;
   for (CpuTier tier : kCpuTiers) tiers.append(CpuTierName(tier));
+  const py::list architectures = py::str(DETLOSS_CUDA_ARCHITECTURES).attr("split")();
+  const bool cuda = !architectures.empty();
   py::dict info;
   info["version"] = DETLOSS_VERSION;
   info["tensorflow"] = DETLOSS_TENSORFLOW_VERSION;
   info["compiler"] = DETLOSS_COMPILER;
-  info["cuda"] = false;
-  info["cuda_architectures"] = py::list();
+  info["cuda"] = cuda;
+  info["cuda_version"] = cuda ? py::object(py::str(DETLOSS_CUDA_VERSION)) : py::none();
+  info["cuda_architectures"] = architectures;
   info["cpu_tiers"] = tiers;
   info["cpu_tier"] = CpuTierName(ChosenCpuTier());
   return info;
@@ -438,9 +441,8 @@ PYBIND11_MODULE(_core, m) {
   using py::arg;
   m.doc() = "CPU kernels of detloss on NumPy arrays. Needs no TensorFlow.";
   m.def("build_info", &BuildInfo,
-        "What this build is: its version, the TensorFlow and compiler it was built with, whether it has CUDA kernels "
-        "and for "
-        "which architectures, the CPU tiers compiled and the one chosen on this machine.");
+        "What this build is: its version, the TensorFlow and compiler it was built with, whether it has CUDA kernels, "
+        "made with which CUDA and for which architectures, the CPU tiers compiled and the one chosen on this machine.");
   m.def("ssd_loss_forward", &SsdLossForwardOnArrays,
         "detloss.ssd_loss on arrays [batch, boxes, width]; a dict of the loss, its components and the selection "
         "(bits: 1 positive, 2 kept, 4 invalid). Labels are float32, or float64 beside float64 predictions.",
