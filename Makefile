@@ -6,7 +6,7 @@ SOURCES := $(shell find cc ops python cmake -type f -not -name '*.pyc' -not -nam
 PYTHON_SOURCES := setup.py cmake python tests examples benchmarks
 CXX_SOURCES := $(shell find cc ops python tests -name '*.cc' -o -name '*.cu' -o -name '*.cuh' -o -name '*.h')
 
-.PHONY: all demo test lint format sanitize cc-test cuda-report wheel benchmark clean FORCE
+.PHONY: all demo test lint format sanitize cc-test cuda-report wheel benchmark gpu-build gpu-test gpu-benchmark clean FORCE
 
 all: test
 
@@ -24,7 +24,7 @@ demo test: export DETLOSS_CUDA_ARCHITECTURES ?= 75;90-real
 test: export DETLOSS_CUDA_WERROR ?= ON
 
 # Another choice of CUDA makes another wheel.
-CUDA_CHOICE = $(foreach name,CUDA CUDA_TOOLKIT CUDA_ARCHITECTURES,$(DETLOSS_$(name)),)
+CUDA_CHOICE = $(foreach name,CUDA CUDA_TOOLKIT CUDA_ARCHITECTURES,$(DETLOSS_$(name)),) $(shell command -v nvcc)
 $(VENV)/cuda-choice: FORCE | $(VENV)/installed
 	@echo '$(CUDA_CHOICE)' | cmp --silent - $@ || echo '$(CUDA_CHOICE)' > $@
 
@@ -59,7 +59,8 @@ format: $(VENV)/installed
 
 # The tests of cc/, optimised and then with AddressSanitizer and UndefinedBehaviorSanitizer. They run on the host; the wheel has the CUDA kernels.
 cc-test: $(VENV)/installed
-	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/cc-test -GNinja -DDETLOSS_PYTHON=OFF -DDETLOSS_TESTS=ON -DDETLOSS_CUDA=OFF
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/cc-test -GNinja -DDETLOSS_PYTHON=OFF -DDETLOSS_TESTS=ON -DDETLOSS_CUDA=OFF \
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/cc-test
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/cc-test --output-on-failure
 
@@ -78,6 +79,43 @@ cuda-report: $(VENV)/installed
 # The recorded results of the README.
 benchmark: $(VENV)/wheel
 	$(BIN)/python benchmarks/record.py
+
+# On a machine with a GPU, with or without TensorFlow and a network: GPU_PYTHON and its packages are taken as they are, and the first step
+# says what they lack.
+GPU_PYTHON ?= $(PYTHON)
+GPU_BUILD := build/gpu/cmake
+GPU_PACKAGE := build/gpu/package
+GPU_RUN = PATH="$$PATH:$$($(GPU_PYTHON) -c 'import sys; print(sys.prefix)')/bin" PYTHONPATH=$(abspath $(GPU_PACKAGE)) TF_CPP_MIN_LOG_LEVEL=2
+GPU_HAS = $(GPU_PYTHON) tests/gpu/machine.py --has
+
+gpu-build:
+	$(GPU_PYTHON) tests/gpu/machine.py
+	$(GPU_RUN) cmake -S . -B $(GPU_BUILD) -DCMAKE_BUILD_TYPE=Release -DDETLOSS_CUDA=ON $$($(GPU_PYTHON) tests/gpu/machine.py --cmake)
+	$(GPU_RUN) cmake --build $(GPU_BUILD) --parallel $$(nproc)
+	rm -rf $(GPU_PACKAGE)
+	mkdir -p $(GPU_PACKAGE)
+	cp -R python/detloss $(GPU_PACKAGE)/
+	rm -f $(GPU_PACKAGE)/detloss/*.so
+	$(GPU_RUN) cmake --install $(GPU_BUILD) --prefix $(GPU_PACKAGE)
+
+# In two processes: PyTorch and TensorFlow bring libraries of the same names. The second one may skip everything, for which pytest returns 5.
+gpu-test: gpu-build
+	$(GPU_RUN) $(GPU_PYTHON) -m pytest tests/test_device.py tests/test_device_benchmark.py tests/gpu --ignore tests/gpu/test_tensorflow_gpu.py \
+	  $(PYTEST_ARGS)
+	$(GPU_RUN) $(GPU_PYTHON) -m pytest tests/gpu/test_tensorflow_gpu.py $(PYTEST_ARGS) || test $$? -eq 5
+
+GPU_RECORDS := benchmarks/losses_gpu
+GPU_BENCHMARK_ARGS ?= --what forward_backward
+GPU_TENSORFLOW_ARGS ?= --what forward_backward --implementation fused reference --batch 8 32 128 \
+  --preset ssd300-voc ssd300-coco yolov3-416-coco
+gpu-benchmark: gpu-build
+	if $(GPU_HAS) torch; then \
+	  $(GPU_RUN) $(GPU_PYTHON) -m detloss.benchmark.gpu $(GPU_BENCHMARK_ARGS) --json $(GPU_RECORDS).json \
+	    $$($(GPU_HAS) matplotlib && echo --plot $(GPU_RECORDS).png); \
+	else echo "skipped: the kernels beside PyTorch's, which is not installed"; fi
+	if test -f $(GPU_PACKAGE)/detloss/_ops.so; then \
+	  $(GPU_RUN) $(GPU_PYTHON) -m detloss.benchmark --device gpu $(GPU_TENSORFLOW_ARGS) --json $(GPU_RECORDS)_tensorflow.json; \
+	else echo "skipped: the ops beside plain TensorFlow, which is not installed"; fi
 
 clean:
 	rm -rf build dist demo-output python/*.egg-info

@@ -5,7 +5,9 @@
 
 #include <cstdint>
 
+#include "cc/device_stream.h"
 #include "cc/executor.h"
+#include "cc/status.h"
 
 namespace detloss {
 
@@ -22,6 +24,12 @@ uint32_t TouchForward(const TouchedRows& labels, const TouchedRows& predictions,
 // Writes a dense gradient past the cache: zeros, but for one element in every so many rows; no zeros at all if
 // `nonzero_every` is 0. The gradient is aligned to a cache line.
 void TouchBackward(void* gradient, int64_t row_bytes, int64_t rows, int64_t nonzero_every, Executor& executor);
+
+// The same on a device, by whole words of 16 bytes. What was read ends up in `seen`, a word of the device's memory, by
+// bitwise or.
+Status TouchForward(const TouchedRows& labels, const TouchedRows& predictions, int64_t rows, uint32_t* seen,
+                    DeviceStream stream);
+Status TouchBackward(void* gradient, int64_t row_bytes, int64_t rows, int64_t nonzero_every, DeviceStream stream);
 
 }  // namespace detloss
 

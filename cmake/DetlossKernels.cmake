@@ -28,6 +28,7 @@ function(detloss_add_kernels target)
     detloss_add_cuda_sources(${target}
       ${_cc}/hard_negative_mining.cu
       ${_cc}/ssd_loss.cu
+      ${_cc}/touch_floor.cu
       ${_cc}/yolo_ignore_mask.cu
       ${_cc}/yolov3_loss.cu)
   endif()

@@ -17,6 +17,19 @@ LAYOUTS: dict[str, SSDLayout | str] = {
     "mixed": MIXED_LAYOUT,
 }
 
+RYKOV8 = dict(
+    layout="ssd_keras_rykov8", mining_scope="image_uniform", rank_by="foreground", normalizer="image_selected"
+)
+#: Together every option at least once; those of both repositories first.
+OPTION_SETS: dict[str, dict[str, Any]] = {
+    "ssd_keras": {},
+    "rykov8": {**RYKOV8, "n_neg_min": 100},
+    "caffe": dict(mining_scope="image", from_logits=True),
+    "image": dict(mining_scope="image", normalizer="image_selected", n_neg_min=4, alpha=0.25),
+    "logits, foreground": dict(from_logits=True, rank_by="foreground", normalizer="image", layout="mixed"),
+    "rykov8, logits": dict(RYKOV8, from_logits=True, neg_pos_ratio=1.5),
+}
+
 Batch = tuple[np.ndarray, np.ndarray]
 
 
@@ -44,6 +57,16 @@ def ssd_batch(
     labels[rng.random((images, boxes)) < neutral_share] = 0
     logits = 1.5 * rng.normal(size=(images, boxes, classes)) + 2 * (np.arange(classes) == 0)
     return assemble(labels, logits if from_logits else softmax(logits), layout=layout, dtype=dtype, rng=rng)
+
+
+def with_layout(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the layout itself for its name."""
+    return {**options, "layout": LAYOUTS[options.get("layout", "ssd_keras")]}
+
+
+def batch_for(options: dict[str, Any], images: int, boxes: int, **choices: Any) -> Batch:
+    options = with_layout(options)
+    return ssd_batch(images, boxes, layout=options["layout"], from_logits=options.get("from_logits", False), **choices)
 
 
 def assemble(

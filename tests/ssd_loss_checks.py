@@ -19,19 +19,8 @@ import numpy_ssd_loss
 import ssd_cases
 from detloss.ssd_layout import SSDLayout
 from detloss.ssd_options import MINING_SCOPES, NORMALIZERS, RANKINGS
+from ssd_cases import OPTION_SETS, RYKOV8, batch_for, with_layout
 
-RYKOV8 = dict(
-    layout="ssd_keras_rykov8", mining_scope="image_uniform", rank_by="foreground", normalizer="image_selected"
-)
-#: Together every option at least once; those of both repositories first.
-OPTION_SETS: dict[str, dict[str, Any]] = {
-    "ssd_keras": {},
-    "rykov8": {**RYKOV8, "n_neg_min": 100},
-    "caffe": dict(mining_scope="image", from_logits=True),
-    "image": dict(mining_scope="image", normalizer="image_selected", n_neg_min=4, alpha=0.25),
-    "logits, foreground": dict(from_logits=True, rank_by="foreground", normalizer="image", layout="mixed"),
-    "rykov8, logits": dict(RYKOV8, from_logits=True, neg_pos_ratio=1.5),
-}
 #: Relative and absolute. Half precision: a unit in the last place of the gradient, and float16's smallest number.
 TOLERANCES = {np.float64: (1e-9, 0), np.float32: (1e-5, 0), np.float16: (1e-3, 1e-7), ml_dtypes.bfloat16: (8e-3, 0)}
 
@@ -86,18 +75,6 @@ BAD_SHAPES = {
 def _differentiated(loss: Callable[..., Any], mode: str, options: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
     keywords = dict(options)
     return execution.differentiated(mode, lambda y_true, y_pred: loss(y_true, y_pred, **keywords))
-
-
-def with_layout(options: dict[str, Any]) -> dict[str, Any]:
-    """The options with the layout itself for its name."""
-    return {**options, "layout": ssd_cases.LAYOUTS[options.get("layout", "ssd_keras")]}
-
-
-def batch_for(options: dict[str, Any], images: int, boxes: int, **choices: Any) -> ssd_cases.Batch:
-    options = with_layout(options)
-    return ssd_cases.ssd_batch(
-        images, boxes, layout=options["layout"], from_logits=options.get("from_logits", False), **choices
-    )
 
 
 def assert_close(actual: Any, expected: np.ndarray, dtype: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from detloss import _registration, _tensorflow_version
 
 if TYPE_CHECKING:
-    from detloss import compat, losses, reference
+    from detloss import compat, device, losses, reference
     from detloss.losses import SSDLoss, YOLOv3Loss, YOLOv3LossLayer
     from detloss.ops.hard_negative_mining import hard_negative_mask
     from detloss.ops.ssd_loss import ssd_loss
@@ -28,6 +28,7 @@ __all__ = [
     "YOLOv3LossLayer",
     "check_targets",
     "compat",
+    "device",
     "hard_negative_mask",
     "losses",
     "reference",
@@ -47,7 +48,7 @@ _HOME = {
     "yolo_ignore_mask": "detloss.ops.yolo_ignore_mask",
     "yolov3_loss": "detloss.ops.yolov3_loss",
 }
-_MODULES = frozenset({"benchmark", "compat", "losses", "reference", "tf_keras"})
+_MODULES = frozenset({"benchmark", "compat", "device", "losses", "reference", "tf_keras"})
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,8 @@ import numpy.typing as npt
 MiningScope = Literal["batch", "image", "image_uniform"]
 Normalizer = Literal["batch", "image", "image_selected"]
 
+device: Any  # the CUDA kernels on tensors of a device; only in a build that has them
+
 def build_info() -> dict[str, Any]: ...
 def ssd_loss_forward(
     y_true: npt.NDArray[Any],

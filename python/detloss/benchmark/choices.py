@@ -9,3 +9,5 @@ PEER_MODE = "eager"  # a peer is called from Python, step by step, as TensorFlow
 PASSES = ("forward", "forward_backward")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 DEVICES = ("cpu", "gpu")
+DEVICE_IMPLEMENTATIONS = ("fused", "torch", "torch-topk", "torch-compile")
+DEVICE_MODES = ("replayed", "called")

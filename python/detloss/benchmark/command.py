@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from detloss.benchmark import paddle_peer
+from detloss.benchmark import machine, paddle_peer
 from detloss.benchmark.choices import DEVICES, DTYPES, IMPLEMENTATIONS, MODES, PASSES, PEER_MODE, PEERS
 from detloss.benchmark.errors import BenchmarkError, DisagreementError
 from detloss.benchmark.presets import COARSEST_STRIDE, PRESETS, Preset, SSDPreset, YOLOv3Preset
@@ -68,14 +68,14 @@ def _run(options: argparse.Namespace, presets: Sequence[Preset]) -> None:
         paddle_peer.load()
     messages = Console(stderr=True)
     with messages.status("loading TensorFlow"):
-        from detloss.benchmark import devices, report, session
+        from detloss.benchmark import report, session
 
     settings = session.Settings(
         implementations=_chosen(options.implementation, IMPLEMENTATIONS),
         modes=_chosen(options.mode, MODES),
         passes=_chosen(options.what, PASSES),
         device=options.device,
-        threads=options.threads or devices.usable_cores(),
+        threads=options.threads or machine.usable_cores(),
         batches=options.batches,
         repetitions=options.repetitions,
         seed=options.seed,

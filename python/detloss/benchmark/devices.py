@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 
 import tensorflow as tf
 
 from detloss.benchmark.errors import BenchmarkError
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0))
 
 
 def configure(device: str, threads: int) -> None:
@@ -41,3 +35,11 @@ def check(device: str, implementations: Collection[str]) -> None:
 def name(device: str) -> str:
     """TensorFlow's name of the device."""
     return f"/{device.upper()}:0"
+
+
+def gpu_names() -> list[str]:
+    """What the GPUs that TensorFlow finds call themselves."""
+    return [
+        str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]

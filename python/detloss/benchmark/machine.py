@@ -6,20 +6,28 @@ import datetime
 import os
 import platform
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 import detloss
 from detloss import _core
-from detloss.benchmark.devices import usable_cores
 
 
-def describe() -> dict[str, Any]:
-    """Date, machine, versions and the build of detloss."""
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def describe(frameworks: Mapping[str, str], gpus: Sequence[str]) -> dict[str, Any]:
+    """Date, machine, versions and the build of detloss.
+
+    Args:
+      frameworks: versions of what computes the losses, by name.
+      gpus: names of the GPUs that it finds.
+    """
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": {
@@ -27,13 +35,12 @@ def describe() -> dict[str, Any]:
             "usable_cores": usable_cores(),
             "logical_cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "gpus": _gpu_names(),
+            "gpus": list(gpus),
             "system": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",
         },
         "versions": {
             "detloss": detloss.__version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
+            **frameworks,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
@@ -50,10 +57,3 @@ def _cpu_name() -> str:
     fields = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.MULTILINE))
     name = fields.get("model name", platform.machine())
     return f"{name} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
-
-
-def _gpu_names() -> list[str]:
-    return [
-        str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]

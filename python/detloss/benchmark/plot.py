@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detloss.benchmark.choices import IMPLEMENTATIONS, MODES, PASSES, PEERS
+from detloss.benchmark.choices import DEVICE_IMPLEMENTATIONS, DEVICE_MODES, IMPLEMENTATIONS, MODES, PASSES, PEERS
 from detloss.benchmark.errors import BenchmarkError
 from detloss.benchmark.report import PASS_TITLES
 from detloss.benchmark.results import Results, Row, describe_case
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-_COLOURS = {"fused": "#009E73", "reference": "#56B4E9", "original": "#999999", "paddle": "#CC79A7"}
+_COLOURS = {
+    "fused": "#009E73",
+    "reference": "#56B4E9",
+    "original": "#999999",
+    "paddle": "#CC79A7",
+    "torch": "#56B4E9",
+    "torch-topk": "#999999",
+    "torch-compile": "#E69F00",
+}
+_ORDER = tuple(dict.fromkeys((*IMPLEMENTATIONS, *PEERS, *DEVICE_IMPLEMENTATIONS)))
 _TITLE_WIDTH = 9.0  # inches that the longest description of a case takes
 _LARGEST_BAR = 0.27
 _MODE_HEIGHT = 0.84
@@ -37,7 +46,7 @@ def write_plot(results: Results, path: Path) -> None:
 
     cases = results.by_case()
     passes = [what for what in PASSES if any(row.what == what for row in results.rows)]
-    modes = [mode for mode in MODES if any(row.mode == mode for row in results.rows)]
+    modes = [mode for mode in (*MODES, *DEVICE_MODES) if any(row.mode == mode for row in results.rows)]
     height = 0.8 + len(cases) * (1.1 + 0.9 * len(modes))
     width = max(_TITLE_WIDTH, 6.2 * len(passes) + 0.6)
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
@@ -60,7 +69,7 @@ def write_plot(results: Results, path: Path) -> None:
 
 
 def _draw_pass(axis: Axes, rows: Sequence[Row], modes: Sequence[str]) -> None:
-    shown = [name for name in (*IMPLEMENTATIONS, *PEERS) if any(row.implementation == name for row in rows)]
+    shown = [name for name in _ORDER if any(row.implementation == name for row in rows)]
     thickness = min(_LARGEST_BAR, _MODE_HEIGHT / max(1, len(shown)))
     for position, implementation in enumerate(shown):
         members = [row for row in rows if row.implementation == implementation]
@@ -108,8 +117,11 @@ def _label(row: Row) -> str:
 
 def _subtitle(results: Results) -> str:
     header = results.header
-    versions = header["versions"]
+    machine, versions = header["machine"], header["versions"]
+    on_gpu = any(row.device == "gpu" for row in results.rows)
+    where = ", ".join(machine["gpus"]) if on_gpu else machine["cpu"]
+    framework = f"TensorFlow {versions['tensorflow']}" if "tensorflow" in versions else f"PyTorch {versions['torch']}"
     return (
-        f"{header['machine']['cpu']} · detloss {versions['detloss']} · TensorFlow {versions['tensorflow']} · "
-        f"{header['date'][:10]}\n(3.0x): three times the time of the fused op in that mode"
+        f"{where} · detloss {versions['detloss']} · {framework} · {header['date'][:10]}\n"
+        "(3.0x): three times the time of the fused op in that mode"
     )

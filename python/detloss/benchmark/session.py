@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 from rich.progress import Progress
 
@@ -83,7 +84,9 @@ def measure(cases: Sequence[Case], settings: Settings, progress: Progress) -> Re
     _check_fused_is_fused(settings.implementations)
     devices.configure(settings.device, settings.threads)
     devices.check(settings.device, settings.implementations)
-    results = Results({**machine.describe(), "settings": dataclasses.asdict(settings)})
+    frameworks = {"tensorflow": tf.__version__, "keras": keras.__version__}
+    header = machine.describe(frameworks, devices.gpu_names())
+    results = Results({**header, "settings": dataclasses.asdict(settings)})
     peers = [{name: case.peer(name) for name in settings.peers} for case in cases]
     for case, peers_of_case in zip(cases, peers, strict=True):
         keys, skipped = _choose_steps(case, settings)

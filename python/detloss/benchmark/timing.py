@@ -34,6 +34,7 @@ def time_in_turns(
     repetitions: int,
     seed: int,
     after_call: Callable[[], None] = lambda: None,
+    measure: Callable[[Callable[[], object]], float] | None = None,
 ) -> dict[Key, list[float]]:
     """Seconds of every call, once per round in an order that is drawn anew for every round.
 
@@ -42,7 +43,9 @@ def time_in_turns(
       repetitions: rounds.
       seed: of the order.
       after_call: called between two timed calls.
+      measure: gives the seconds of a call; by default those until it returns.
     """
+    measure = measure or _seconds
     rng = np.random.default_rng(seed)
     keys = list(calls)
     seconds: dict[Key, list[float]] = {key: [] for key in keys}
@@ -53,7 +56,7 @@ def time_in_turns(
         order = np.concatenate([rng.permutation(len(keys)) for _ in range(repetitions)])
         for position in order:
             key = keys[position]
-            seconds[key].append(_seconds(calls[key]))
+            seconds[key].append(measure(calls[key]))
             after_call()
     finally:
         if collecting:
