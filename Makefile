@@ -22,6 +22,8 @@ $(VENV)/installed: pyproject.toml
 # they compile when they load it.
 demo test: export DETLOSS_CUDA_ARCHITECTURES ?= 75;90-real
 test: export DETLOSS_CUDA_WERROR ?= ON
+# Where no GPU is, the demo has no use for them.
+demo: export DETLOSS_CUDA ?= $(shell nvidia-smi -L > /dev/null 2>&1 && echo AUTO || echo OFF)
 
 # Another choice of CUDA makes another wheel.
 CUDA_CHOICE = $(foreach name,CUDA CUDA_TOOLKIT CUDA_ARCHITECTURES,$(DETLOSS_$(name)),) $(shell command -v nvcc)

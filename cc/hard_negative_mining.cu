@@ -119,6 +119,9 @@ __device__ int64_t NegativesOf(const CountArguments<Key>& a, int64_t scope) {
   return UniformNegatives(a.options, a.boxes, BitCast<float>(fewest));
 }
 
+// What other blocks have counted: past the first-level cache, which may hold what was there before.
+__device__ unsigned ReadCount(const unsigned* count) { return *static_cast<const volatile unsigned*>(count); }
+
 // The bin that holds the k-th largest of the counted keys, how many of them it holds, and k among those.
 struct ChosenBin {
   unsigned bin;
@@ -131,12 +134,12 @@ __device__ ChosenBin ChooseBin(const unsigned* histogram, int64_t k) {
   __shared__ ChosenBin chosen;
   const unsigned* const top = histogram + kDigitBins - 1 - threadIdx.x * kBinsPerThread;
   int64_t own = 0;
-  for (int i = 0; i < kBinsPerThread; ++i) own += __ldcg(top - i);
+  for (int i = 0; i < kBinsPerThread; ++i) own += ReadCount(top - i);
   int64_t left = k - BlockExclusiveSum<kThreads>(own);
   if (left > 0 && left <= own) {
     int i = 0;
-    for (; left > __ldcg(top - i); ++i) left -= __ldcg(top - i);
-    chosen = {static_cast<unsigned>(top - i - histogram), __ldcg(top - i), left};
+    for (; left > ReadCount(top - i); ++i) left -= ReadCount(top - i);
+    chosen = {static_cast<unsigned>(top - i - histogram), ReadCount(top - i), left};
   }
   __syncthreads();
   return chosen;
@@ -151,7 +154,7 @@ __device__ int64_t FindNth(const CountArguments<Key>& a, int64_t scope, Key key,
   int64_t before = 0;
   for (int64_t first = 0; first < a.scopes.blocks_per_scope; first += kThreads) {
     const int64_t block = first + threadIdx.x;
-    const int64_t own = block < a.scopes.blocks_per_scope ? __ldcg(counts + block * Digits<Key>::kLastBins) : 0;
+    const int64_t own = block < a.scopes.blocks_per_scope ? ReadCount(counts + block * Digits<Key>::kLastBins) : 0;
     const int64_t sum = before + BlockExclusiveSum<kThreads>(own);
     if (sum < n && n <= sum + own) {
       found[0] = block;

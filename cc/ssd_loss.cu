@@ -13,7 +13,8 @@ namespace {
 
 constexpr int kThreads = 256;
 // Blocks that a multiprocessor has registers for: asked for none, the compiler spills some to fit in more blocks.
-constexpr int kBlocksPerProcessor = 2;
+template <class T>
+constexpr int kBlocksPerProcessor = sizeof(T) == sizeof(double) ? 1 : 2;
 // Boxes of a block of the forward pass, all of one image; a thread has one.
 constexpr int kBoxesPerBlock = kThreads;
 // Rows of a block of the backward pass: as many begin and end on 16 bytes, whatever their width.
@@ -136,7 +137,7 @@ __device__ SsdRowStatistics<Compute<T>> StatisticsOf(const SsdLossOptions& optio
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor) ScoreBoxes(ForwardArguments<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<T>) ScoreBoxes(ForwardArguments<T> a) {
   using L = Compute<T>;
   const SsdLayout& layout = a.options.layout;
   const Place place = PlaceOf(a.shape, a.blocks_per_image);
@@ -333,7 +334,7 @@ __device__ void AddBoxGradient(const BackwardArguments<T>& a, int64_t box, const
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor) WriteGradient(BackwardArguments<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<T>) WriteGradient(BackwardArguments<T> a) {
   using L = Compute<T>;
   const int64_t boxes = a.shape.images * a.shape.boxes;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kRowsPerTile;

@@ -1,3 +1,4 @@
+#include "cc/block_reduce.cuh"
 #include "cc/launch.h"
 #include "cc/touch_floor.h"
 
@@ -5,7 +6,6 @@ namespace detloss {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarp = 32;
 // What a thread has in flight at once.
 constexpr int kWordsPerThread = 4;
 constexpr int64_t kWordsPerBlock = kThreads * kWordsPerThread;
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = 0; i < kWordsPerThread; ++i) bits[i] = whole[i] == nullptr ? make_uint4(0, 0, 0, 0) : *whole[i];
 #pragma unroll
   for (int i = 0; i < kWordsPerThread; ++i) any |= bits[i].x | bits[i].y | bits[i].z | bits[i].w;
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) any |= __shfl_xor_sync(0xffffffffu, any, lanes);
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) any |= __shfl_xor_sync(kAllLanes, any, lanes);
   // Once the bits are there, nothing is written any more.
   if (threadIdx.x % kWarp == 0 && (any & ~*static_cast<volatile uint32_t*>(seen)) != 0) atomicOr(seen, any);
 }

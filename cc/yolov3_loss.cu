@@ -15,7 +15,8 @@ constexpr int kThreads = 256;
 // Rows of a block of the forward pass, all of one image and one scale; a thread has one.
 constexpr int kRowsPerBlock = kThreads;
 // Blocks that a multiprocessor has registers for: asked for none, the compiler spills some to fit in more blocks.
-constexpr int kBlocksPerProcessor = 2;
+template <class T>
+constexpr int kBlocksPerProcessor = sizeof(T) == sizeof(double) ? 1 : 2;
 // Rows of a block of the backward pass: as many begin and end on 16 bytes, whatever their width.
 constexpr int kRowsPerTile = 128;
 // What fits into the arguments of a launch.
@@ -302,7 +303,7 @@ __device__ void AddClassTerms(const ForwardArguments<T>& a, const Place& place, 
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor) ComputeTerms(ForwardArguments<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<T>) ComputeTerms(ForwardArguments<T> a) {
   using L = Compute<T>;
   const YoloCellOptions& options = a.geometry.options;
   const Place place = PlaceOf(a.geometry);
@@ -434,7 +435,7 @@ __device__ void AddRowGradient(const BackwardArguments<T>& a, int scale, int64_t
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor) WriteGradient(BackwardArguments<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<T>) WriteGradient(BackwardArguments<T> a) {
   using L = Compute<T>;
   int scale = a.geometry.scales - 1;
   while (blockIdx.x < a.geometry.scale[scale].first_tile) --scale;
