@@ -77,7 +77,8 @@ class DeviceArguments {
       throw py::value_error("workspace: expected shape (" + std::to_string(bytes) + ",) or longer, got " +
                             ShapeText(memory.shape));
     }
-    if (reinterpret_cast<uintptr_t>(memory.data) % kAlignment != 0) {
+    // An empty array may begin anywhere.
+    if (bytes > 0 && reinterpret_cast<uintptr_t>(memory.data) % kAlignment != 0) {
       throw py::value_error("workspace: expected memory that is aligned to 64 bytes");
     }
     return const_cast<void*>(memory.data);
