@@ -11,9 +11,19 @@ namespace detloss {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-template <class T>
+// Over `kWidth` neighbours, a power of two; all threads of the warp take part.
+template <int kWidth = kWarp, class T>
 __device__ T WarpSum(T value) {
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kAllLanes, value, offset);
+  for (int offset = kWidth / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kAllLanes, value, offset);
+  return value;
+}
+
+template <int kWidth = kWarp, class T>
+__device__ T WarpLargest(T value) {
+  for (int offset = kWidth / 2; offset > 0; offset /= 2) {
+    const T other = __shfl_xor_sync(kAllLanes, value, offset);
+    value = other > value ? other : value;
+  }
   return value;
 }
 

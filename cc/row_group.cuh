@@ -15,14 +15,8 @@ namespace detloss {
 
 constexpr int kGroup = 16;
 
-// All threads of the warp take part, in both groups of it.
-template <class T>
-__device__ T GroupSum(T value) {
-  for (int offset = kGroup / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kAllLanes, value, offset);
-  return value;
-}
-
-// Passes over NaN; -inf where there is nothing else.
+// Passes over NaN; -inf where there is nothing else. All threads of the warp take part, in both groups of it, here and
+// below.
 template <class T>
 __device__ Compute<T> GroupLargest(const T* values, int64_t count) {
   using L = Compute<T>;
@@ -31,11 +25,7 @@ __device__ Compute<T> GroupLargest(const T* values, int64_t count) {
     const L value = ToCompute(values[c]);
     largest = value > largest ? value : largest;
   }
-  for (int offset = kGroup / 2; offset > 0; offset /= 2) {
-    const L other = __shfl_xor_sync(kAllLanes, largest, offset);
-    largest = other > largest ? other : largest;
-  }
-  return largest;
+  return WarpLargest<kGroup>(largest);
 }
 
 // NaN if any entry is.
@@ -61,7 +51,7 @@ __device__ Compute<T> GroupLogSumExp(const T* logits, int64_t count) {
   L sum = 0;
   if (overlapping >= last && overlapping < count) sum = Exp(ToCompute(logits[overlapping]) - largest);
   for (int64_t c = lane; c < last; c += kGroup) sum += Exp(ToCompute(logits[c]) - largest);
-  return largest + Log(GroupSum(sum));
+  return largest + Log(WarpSum<kGroup>(sum));
 }
 
 }  // namespace detloss

@@ -270,15 +270,6 @@ struct BackwardArguments {
   T* gradient;
 };
 
-template <class L>
-__device__ L WarpLargest(L value) {
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-    const L other = __shfl_xor_sync(kAllLanes, value, offset);
-    value = other > value ? other : value;
-  }
-  return value;
-}
-
 // Weight of a positive box, by a warp.
 template <class L>
 __device__ L PositiveWeight(const SsdLayout& layout, const L* truth) {

@@ -1,6 +1,7 @@
 // Every op's lowering to a typed custom call, and the handlers that such calls run: the same entry points of cc/ that
 // the TensorFlow kernels call. One file, because XLA's headers take most of a minute to compile.
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ops/attributes.h"
@@ -42,22 +43,50 @@ using tensorflow::XlaOpKernelContext;
   REGISTER_KERNEL_BUILDER(Name(op).Device(tensorflow::DEVICE_CPU_XLA_JIT), kernel<::detloss::OnHost>); \
   DETLOSS_REGISTER_XLA_OP_ON_GPU(op, kernel)
 
-// Defines and registers the handlers of a call: `handler<Place>`, bound as `binding<Place>()` says.
-#define DETLOSS_REGISTER_HANDLERS(target, handler, binding)                                             \
-  XLA_FFI_DEFINE_HANDLER(k##handler##OnHost, handler<::detloss::OnHost>, binding<::detloss::OnHost>()); \
-  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), target, "Host", k##handler##OnHost);                    \
-  DETLOSS_REGISTER_HANDLER_ON_GPU(target, handler, binding)
+// Defines and registers the handlers of a call, `handler<Place>`, which takes so many buffers as arguments and results.
+#define DETLOSS_REGISTER_HANDLERS(target, handler, arguments, results)               \
+  XLA_FFI_DEFINE_HANDLER(k##handler##OnHost, handler<::detloss::OnHost>,             \
+                         (BindBuffers<::detloss::OnHost, arguments, results>()));    \
+  XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), target, "Host", k##handler##OnHost); \
+  DETLOSS_REGISTER_HANDLER_ON_GPU(target, handler, arguments, results)
 
 #if defined(DETLOSS_HAS_CUDA)
 #define DETLOSS_REGISTER_XLA_OP_ON_GPU(op, kernel) \
   REGISTER_KERNEL_BUILDER(Name(op).Device(tensorflow::DEVICE_GPU_XLA_JIT), kernel<::detloss::OnDevice>)
-#define DETLOSS_REGISTER_HANDLER_ON_GPU(target, handler, binding)                                             \
-  XLA_FFI_DEFINE_HANDLER(k##handler##OnDevice, handler<::detloss::OnDevice>, binding<::detloss::OnDevice>()); \
+#define DETLOSS_REGISTER_HANDLER_ON_GPU(target, handler, arguments, results)        \
+  XLA_FFI_DEFINE_HANDLER(k##handler##OnDevice, handler<::detloss::OnDevice>,        \
+                         (BindBuffers<::detloss::OnDevice, arguments, results>())); \
   XLA_FFI_REGISTER_HANDLER(ffi::GetXlaFfiApi(), target, "CUDA", k##handler##OnDevice)
 #else
 #define DETLOSS_REGISTER_XLA_OP_ON_GPU(op, kernel) static_assert(true, "")
-#define DETLOSS_REGISTER_HANDLER_ON_GPU(target, handler, binding) static_assert(true, "")
+#define DETLOSS_REGISTER_HANDLER_ON_GPU(target, handler, arguments, results) static_assert(true, "")
 #endif
+
+// A handler's queue and attributes, then its buffers.
+constexpr int kAnyNumber = -1;
+
+// Bindings cannot be moved: every step returns a new one.
+template <int kArguments, int kResults, class Binding>
+auto AddBuffers(Binding&& binding) {
+  static_assert(kResults > 0, "the last result is the workspace");
+  if constexpr (kArguments > 0) {
+    return AddBuffers<kArguments - 1, kResults>(std::move(binding).template Arg<ffi::AnyBuffer>());
+  } else if constexpr (kResults > 1) {
+    return AddBuffers<0, kResults - 1>(std::move(binding).template Ret<ffi::AnyBuffer>());
+  } else {
+    return std::move(binding).template Ret<ffi::AnyBuffer>();
+  }
+}
+
+template <class Place, int kArguments, int kResults>
+auto BindBuffers() {
+  using Queue = typename XlaQueue<Place>::Binding;
+  if constexpr (kArguments == kAnyNumber) {
+    return ffi::Ffi::Bind().template Ctx<Queue>().Attrs().RemainingArgs().RemainingRets();
+  } else {
+    return AddBuffers<kArguments, kResults>(ffi::Ffi::Bind().template Ctx<Queue>().Attrs());
+  }
+}
 
 // Calls `f` with a value of the element type that computes predictions of `dtype`.
 template <class F>
@@ -255,41 +284,8 @@ ffi::Error SsdLossGradHandler(typename XlaQueue<Place>::Context context, ffi::Di
   });
 }
 
-template <class Place>
-auto SsdLossBinding() {
-  return ffi::Ffi::Bind()
-      .template Ctx<typename XlaQueue<Place>::Binding>()
-      .Attrs()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>();
-}
-
-template <class Place>
-auto SsdLossGradBinding() {
-  return ffi::Ffi::Bind()
-      .template Ctx<typename XlaQueue<Place>::Binding>()
-      .Attrs()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>();
-}
-
-DETLOSS_REGISTER_HANDLERS("detloss_ssd_loss", SsdLossHandler, SsdLossBinding);
-DETLOSS_REGISTER_HANDLERS("detloss_ssd_loss_grad", SsdLossGradHandler, SsdLossGradBinding);
+DETLOSS_REGISTER_HANDLERS("detloss_ssd_loss", SsdLossHandler, 2, 9);
+DETLOSS_REGISTER_HANDLERS("detloss_ssd_loss_grad", SsdLossGradHandler, 6, 2);
 DETLOSS_REGISTER_XLA_OP("Detloss>SsdLoss", SsdLossXlaOp);
 DETLOSS_REGISTER_XLA_OP("Detloss>SsdLossGrad", SsdLossGradXlaOp);
 
@@ -329,18 +325,7 @@ ffi::Error HardNegativeMiningHandler(typename XlaQueue<Place>::Context context, 
   });
 }
 
-template <class Place>
-auto HardNegativeMiningBinding() {
-  return ffi::Ffi::Bind()
-      .template Ctx<typename XlaQueue<Place>::Binding>()
-      .Attrs()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>();
-}
-
-DETLOSS_REGISTER_HANDLERS("detloss_hard_negative_mining", HardNegativeMiningHandler, HardNegativeMiningBinding);
+DETLOSS_REGISTER_HANDLERS("detloss_hard_negative_mining", HardNegativeMiningHandler, 2, 2);
 DETLOSS_REGISTER_XLA_OP("Detloss>HardNegativeMining", HardNegativeMiningXlaOp);
 
 // ---- YoloV3Loss ----
@@ -458,27 +443,8 @@ ffi::Error YoloV3LossGradHandler(typename XlaQueue<Place>::Context context, ffi:
   });
 }
 
-template <class Place>
-auto YoloV3LossBinding() {
-  return ffi::Ffi::Bind().template Ctx<typename XlaQueue<Place>::Binding>().Attrs().RemainingArgs().RemainingRets();
-}
-
-template <class Place>
-auto YoloV3LossGradBinding() {
-  return ffi::Ffi::Bind()
-      .template Ctx<typename XlaQueue<Place>::Binding>()
-      .Attrs()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>();
-}
-
-DETLOSS_REGISTER_HANDLERS("detloss_yolov3_loss", YoloV3LossHandler, YoloV3LossBinding);
-DETLOSS_REGISTER_HANDLERS("detloss_yolov3_loss_grad", YoloV3LossGradHandler, YoloV3LossGradBinding);
+DETLOSS_REGISTER_HANDLERS("detloss_yolov3_loss", YoloV3LossHandler, kAnyNumber, kAnyNumber);
+DETLOSS_REGISTER_HANDLERS("detloss_yolov3_loss_grad", YoloV3LossGradHandler, 5, 2);
 DETLOSS_REGISTER_XLA_OP("Detloss>YoloV3Loss", YoloV3LossXlaOp);
 DETLOSS_REGISTER_XLA_OP("Detloss>YoloV3LossGrad", YoloV3LossGradXlaOp);
 
@@ -519,18 +485,7 @@ ffi::Error YoloIgnoreMaskHandler(typename XlaQueue<Place>::Context context, ffi:
   });
 }
 
-template <class Place>
-auto YoloIgnoreMaskBinding() {
-  return ffi::Ffi::Bind()
-      .template Ctx<typename XlaQueue<Place>::Binding>()
-      .Attrs()
-      .template Arg<ffi::AnyBuffer>()
-      .template Arg<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>()
-      .template Ret<ffi::AnyBuffer>();
-}
-
-DETLOSS_REGISTER_HANDLERS("detloss_yolo_ignore_mask", YoloIgnoreMaskHandler, YoloIgnoreMaskBinding);
+DETLOSS_REGISTER_HANDLERS("detloss_yolo_ignore_mask", YoloIgnoreMaskHandler, 2, 2);
 DETLOSS_REGISTER_XLA_OP("Detloss>YoloIgnoreMask", YoloIgnoreMaskXlaOp);
 
 }  // namespace
