@@ -94,7 +94,18 @@ DETLOSS_SHARED SoftmaxTerms<Compute<T>> SoftmaxTermsOf(const T* logits, int64_t 
   return {largest, Log(IsFinite(largest) ? SumExp(classes, largest) : SumExpOfInfinite(logits, count, largest))};
 }
 
-// The same of sixteen rows.
+// Calls `f(class, probability)` for every class.
+template <class T, class F>
+DETLOSS_SHARED void ForEachProbability(const SoftmaxTerms<Compute<T>>& softmax, const T* logits, int64_t count,
+                                       const F& f) {
+  if (IsFinite(softmax.largest)) {
+    for (int64_t c = 0; c < count; ++c) f(c, Exp(ToCompute(logits[c]) - softmax.largest - softmax.log_sum));
+  } else {
+    for (int64_t c = 0; c < count; ++c) f(c, Exp(softmax.LogProbability(ToCompute(logits[c]))));
+  }
+}
+
+// The terms of sixteen rows.
 template <class L>
 struct SoftmaxTermsOfRows {
   L largest[kLanes] = {};

@@ -2,14 +2,17 @@
 #ifndef DETLOSS_CC_SOFTMAX_TERMS_H_
 #define DETLOSS_CC_SOFTMAX_TERMS_H_
 
+#include "cc/math.h"
 #include "cc/platform.h"
 
 namespace detloss {
 
-// How far a logit lies below the largest of its row: 0 for the largest itself, be it infinite.
-template <class V>
-DETLOSS_SHARED V FromLargest(V logit, V largest) {
-  return logit == largest ? V{} : logit - largest;
+// How far a logit lies below the largest of its row: 0 for the largest itself, be it infinite. Looked at last, as a
+// branch on the largest itself would be mispredicted.
+template <class L>
+DETLOSS_SHARED L FromLargest(L logit, L largest) {
+  const L difference = logit - largest;
+  return IsNan(difference) && logit == largest ? L(0) : difference;
 }
 
 // Both parts stay apart: their sum is rounded to the digits of the largest logit, and log-probabilities need those of

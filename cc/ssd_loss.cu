@@ -303,7 +303,8 @@ __device__ void AddClassGradient(const BackwardArguments<T>& a, const Compute<T>
   if (label_sum == 0) return;
   const SoftmaxTerms<L> softmax = GroupSoftmaxTerms(classes, num_classes);  // by both groups alike
   for (int64_t c = lane; c < num_classes; c += kWarp) {
-    Store(LogitGradient(labels[c], label_sum, ToCompute(classes[c]), softmax, scale), gradient + c);
+    const L probability = Exp(softmax.LogProbability(ToCompute(classes[c])));
+    Store(LogitGradient(labels[c], label_sum, probability, scale), gradient + c);
   }
 }
 

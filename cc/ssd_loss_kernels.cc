@@ -130,10 +130,9 @@ DETLOSS_SHARED void LogitsGradient(const L* labels, const T* logits, int64_t num
   L label_sum = 0;
   for (int64_t c = 0; c < num_classes; ++c) label_sum += labels[c];
   if (label_sum == 0) return;  // takes no part, whatever the logits are
-  const SoftmaxTerms<L> softmax = SoftmaxTermsOf(logits, num_classes);
-  for (int64_t c = 0; c < num_classes; ++c) {
-    Store(LogitGradient(labels[c], label_sum, ToCompute(logits[c]), softmax, scale), gradient + c);
-  }
+  ForEachProbability(SoftmaxTermsOf(logits, num_classes), logits, num_classes, [&](int64_t c, L probability) {
+    Store(LogitGradient(labels[c], label_sum, probability, scale), gradient + c);
+  });
 }
 
 // Into a row of zeros.

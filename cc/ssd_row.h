@@ -58,9 +58,9 @@ DETLOSS_SHARED L CrossEntropyFromProbabilities(const L* labels, const T* probabi
   L sum = 0;
   for (int64_t c = 0; c < num_labels; ++c) {
     if (labels[c] == 0) continue;
-    const L p = ToFinite(ToCompute(probabilities[c]));
+    const L p = ToCompute(probabilities[c]);
     // Written so that NaN passes.
-    sum -= labels[c] * Log(p < SmallestProbability<L>() ? SmallestProbability<L>() : p);
+    sum -= labels[c] * Log(p < SmallestProbability<L>() ? SmallestProbability<L>() : ToFinite(p));
   }
   return sum;
 }
@@ -69,6 +69,11 @@ template <class L, class T>
 DETLOSS_SHARED L CrossEntropyFromLogits(const L* labels, const T* logits, int64_t num_labels,
                                         const SoftmaxTerms<L>& softmax) {
   L sum = 0;
+  for (int64_t c = 0; c < num_labels; ++c) {
+    if (labels[c] != 0) sum -= labels[c] * (ToCompute(logits[c]) - softmax.largest - softmax.log_sum);
+  }
+  if (!IsNan(sum)) return sum;
+  sum = 0;  // NaN says to look closer, at infinite logits
   for (int64_t c = 0; c < num_labels; ++c) {
     if (labels[c] != 0) sum -= labels[c] * softmax.LogProbability(ToCompute(logits[c]));
   }
@@ -101,8 +106,8 @@ DETLOSS_SHARED L ProbabilityGradient(L label, L p, L scale) {
 }
 
 template <class L>
-DETLOSS_SHARED L LogitGradient(L label, L label_sum, L logit, const SoftmaxTerms<L>& softmax, L scale) {
-  return Weighted(scale, label_sum * Exp(softmax.LogProbability(logit)) - label);
+DETLOSS_SHARED L LogitGradient(L label, L label_sum, L probability, L scale) {
+  return scale * (label_sum * probability - label);
 }
 
 // ---- A box in the forward pass ----

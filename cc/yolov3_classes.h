@@ -55,40 +55,75 @@ DETLOSS_SHARED L MeanWeight(const ClassLabels<L>& labels, int64_t num_classes) {
 
 // ---- Sigmoids: every class by itself ----
 
-// `term(logit, label)` gives loss and gradient of one class, or of a vector of them.
-template <class T, class F>
-DETLOSS_SHARED Compute<T> SumOverClasses(const ClassLabels<Compute<T>>& labels, const T* logits, int64_t num_classes,
-                                         const F& term) {
+// Loss and gradient of one class, or of a vector of them: for finite logits, and for any.
+struct SigmoidTerm {
+  template <class V>
+  static DETLOSS_INLINE LossAndGradient<V> OfFinite(V logit, V label) {
+    return SigmoidLossOfFinite(logit, label);
+  }
+  template <class V>
+  static DETLOSS_INLINE LossAndGradient<V> Of(V logit, V label) {
+    return SigmoidLoss(logit, label);
+  }
+};
+struct SigmoidFocalTerm {
+  template <class V>
+  static DETLOSS_INLINE LossAndGradient<V> OfFinite(V logit, V label) {
+    return SigmoidFocalLossOfFinite(logit, label);
+  }
+  template <class V>
+  static DETLOSS_INLINE LossAndGradient<V> Of(V logit, V label) {
+    return SigmoidFocalLoss(logit, label);
+  }
+};
+
+// NaN says to look closer, at infinite logits and at weights of 0.
+template <class Term, class T>
+DETLOSS_SHARED Compute<T> SumOverClasses(const ClassLabels<Compute<T>>& labels, const T* logits, int64_t num_classes) {
   using L = Compute<T>;
   Lanes<L> sums = {};
   int64_t c = 0;
   for (; c + kLanes <= num_classes; c += kLanes) {
     const Lanes<L> logit = LoadLanes(logits + c), label = LabelsFrom(labels, c), weight = WeightsFrom(labels, c);
     for (int v = 0; v < Lanes<L>::kVectors; ++v) {
-      sums.vectors[v] += Weighted(weight.vectors[v], term(logit.vectors[v], label.vectors[v]).loss);
+      sums.vectors[v] += weight.vectors[v] * Term::OfFinite(logit.vectors[v], label.vectors[v]).loss;
     }
   }
   L sum = ReduceLanes(sums, [](auto a, auto b) { return a + b; });
-  for (; c < num_classes; ++c) sum += Weighted(labels.Weight(c), term(ToCompute(logits[c]), labels[c]).loss);
+  for (; c < num_classes; ++c) sum += labels.Weight(c) * Term::OfFinite(ToCompute(logits[c]), labels[c]).loss;
+  if (!IsNan(sum)) return sum;
+  sum = 0;
+  for (c = 0; c < num_classes; ++c) {
+    sum += Weighted(labels.Weight(c), Term::Of(ToCompute(logits[c]), labels[c]).loss);
+  }
   return sum;
 }
 
-template <class T, class F>
+template <class Term, class T>
 DETLOSS_SHARED void GradientsOfClasses(const ClassLabels<Compute<T>>& labels, const T* logits, int64_t num_classes,
-                                       Compute<T> scale, const F& term, T* gradient) {
+                                       Compute<T> scale, T* gradient) {
   using L = Compute<T>;
+  L sum = 0;  // NaN, as above
+  Vector<L> sums = {};
   int64_t c = 0;
   for (; c + kLanes <= num_classes; c += kLanes) {
     const Lanes<L> logit = LoadLanes(logits + c), label = LabelsFrom(labels, c), weight = WeightsFrom(labels, c);
     L values[kLanes];
     for (int v = 0; v < Lanes<L>::kVectors; ++v) {
-      const Vector<L> slope = Weighted(scale * weight.vectors[v], term(logit.vectors[v], label.vectors[v]).gradient);
+      const Vector<L> slope = scale * weight.vectors[v] * Term::OfFinite(logit.vectors[v], label.vectors[v]).gradient;
       StoreVector(slope, values + v * (kVectorBytes / sizeof(L)));
+      sums += slope;
     }
     for (int lane = 0; lane < kLanes; ++lane) Store(values[lane], gradient + c + lane);
   }
   for (; c < num_classes; ++c) {
-    Store(Weighted(scale * labels.Weight(c), term(ToCompute(logits[c]), labels[c]).gradient), gradient + c);
+    const L slope = scale * labels.Weight(c) * Term::OfFinite(ToCompute(logits[c]), labels[c]).gradient;
+    Store(slope, gradient + c);
+    sum += slope;
+  }
+  if (!IsNan(sum) && IsZero(BitCast<Vector<uint32_t>>(sums != sums))) return;
+  for (c = 0; c < num_classes; ++c) {
+    Store(Weighted(scale * labels.Weight(c), Term::Of(ToCompute(logits[c]), labels[c]).gradient), gradient + c);
   }
 }
 
@@ -110,11 +145,10 @@ template <class T>
 DETLOSS_SHARED void SoftmaxGradient(const ClassLabels<Compute<T>>& labels, const T* logits, int64_t num_classes,
                                     Compute<T> scale, T* gradient) {
   using L = Compute<T>;
-  const SoftmaxTerms<L> softmax = SoftmaxTermsOf(logits, num_classes);
   const L weighted = scale * MeanWeight(labels, num_classes);
-  for (int64_t c = 0; c < num_classes; ++c) {
-    Store(Weighted(weighted, Exp(softmax.LogProbability(ToCompute(logits[c]))) - labels[c]), gradient + c);
-  }
+  if (weighted == 0) return;
+  ForEachProbability(SoftmaxTermsOf(logits, num_classes), logits, num_classes,
+                     [&](int64_t c, L probability) { Store(weighted * (probability - labels[c]), gradient + c); });
 }
 
 template <class T>
@@ -138,14 +172,15 @@ DETLOSS_SHARED void SoftmaxFocalGradient(const ClassLabels<Compute<T>>& labels, 
   const SoftmaxTerms<L> softmax = SoftmaxTermsOf(logits, num_classes);
   const auto slope = [&](int64_t c) {
     const L log_probability = softmax.LogProbability(ToCompute(logits[c]));
-    return Weighted(labels.Weight(c), SoftmaxFocalLoss(log_probability, labels[c]).gradient);
+    return labels.Weight(c) * SoftmaxFocalLoss(log_probability, labels[c]).gradient;
   };
   L sum = 0;
   for (int64_t c = 0; c < num_classes; ++c) sum += labels[c] == 0 ? 0 : slope(c);
-  for (int64_t c = 0; c < num_classes; ++c) {
-    const L own = labels[c] == 0 ? 0 : slope(c);
-    Store(Weighted(scale, own - Exp(softmax.LogProbability(ToCompute(logits[c]))) * sum), gradient + c);
-  }
+  // No slope is above 0. Most rows have no label, and nothing to add where no logit is NaN.
+  if (sum == 0 && !IsNan(softmax.log_sum)) return;
+  ForEachProbability(softmax, logits, num_classes, [&](int64_t c, L probability) {
+    Store(scale * ((labels[c] == 0 ? 0 : slope(c)) - probability * sum), gradient + c);
+  });
 }
 
 // ---- Sigmoids divided by their sum ----
@@ -188,10 +223,8 @@ DETLOSS_SHARED Compute<T> ClassLossOf(const YoloCellOptions& options, const Clas
                                       const T* logits, int64_t num_classes) {
   switch (options.class_loss) {
     case ClassLoss::kSigmoid:
-      if (options.class_focal) {
-        return SumOverClasses(labels, logits, num_classes, [](auto x, auto y) { return SigmoidFocalLoss(x, y); });
-      }
-      return SumOverClasses(labels, logits, num_classes, [](auto x, auto y) { return SigmoidLoss(x, y); });
+      return options.class_focal ? SumOverClasses<SigmoidFocalTerm>(labels, logits, num_classes)
+                                 : SumOverClasses<SigmoidTerm>(labels, logits, num_classes);
     case ClassLoss::kSoftmax:
       return options.class_focal ? SoftmaxFocalLossOf(labels, logits, num_classes)
                                  : SoftmaxLoss(labels, logits, num_classes);
@@ -209,12 +242,8 @@ DETLOSS_SHARED void ClassGradient(const YoloCellOptions& options, const ClassLab
                                   const T* logits, int64_t num_classes, Compute<T> scale, T* gradient) {
   switch (options.class_loss) {
     case ClassLoss::kSigmoid:
-      if (options.class_focal) {
-        const auto focal = [](auto x, auto y) { return SigmoidFocalLoss(x, y); };
-        return GradientsOfClasses(labels, logits, num_classes, scale, focal, gradient);
-      }
-      return GradientsOfClasses(
-          labels, logits, num_classes, scale, [](auto x, auto y) { return SigmoidLoss(x, y); }, gradient);
+      return options.class_focal ? GradientsOfClasses<SigmoidFocalTerm>(labels, logits, num_classes, scale, gradient)
+                                 : GradientsOfClasses<SigmoidTerm>(labels, logits, num_classes, scale, gradient);
     case ClassLoss::kSoftmax:
       return options.class_focal ? SoftmaxFocalGradient(labels, logits, num_classes, scale, gradient)
                                  : SoftmaxGradient(labels, logits, num_classes, scale, gradient);

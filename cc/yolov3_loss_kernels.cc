@@ -300,15 +300,18 @@ DETLOSS_SHARED void WriteRows(const YoloBackwardRows<T>& rows, int64_t begin, in
   const int64_t columns = kYoloClasses + rows.classes;
   const int64_t rows_per_image = rows.grid.RowsPerImage();
   int64_t image = begin / rows_per_image, next_image = (image + 1) * rows_per_image;
+  bool counts = begin < end && rows.loss_gradient[image] != 0;
   for (int64_t row = begin; row < end; ++row, gradient += columns) {
     if (row == next_image) {
       ++image;
       next_image += rows_per_image;
+      counts = rows.loss_gradient[image] != 0;
     }
     const L scale = rows.loss_gradient[image];
     // A row that does not count has no gradient, whatever that of the loss is.
-    Store(Weighted(scale, rows.objectness_gradient[row]), gradient + kYoloObjectness);
-    if (scale != 0 && HasMoreThanObjectness(rows, row)) AddRowGradient(rows, row, scale, gradient);
+    const L objectness = rows.objectness_gradient[row];
+    Store(counts && objectness != 0 ? scale * objectness : L(0), gradient + kYoloObjectness);
+    if (counts && HasMoreThanObjectness(rows, row)) AddRowGradient(rows, row, scale, gradient);
   }
 }
 

@@ -123,7 +123,7 @@ __device__ void WarpClassGradient(const YoloCellOptions& options, const ClassLab
     const auto slope = [&](int64_t c) {
       if (labels[c] == 0) return L(0);
       const L log_probability = softmax.LogProbability(ToCompute(logits[c]));
-      return Weighted(labels.Weight(c), SoftmaxFocalLoss(log_probability, labels[c]).gradient);
+      return labels.Weight(c) * SoftmaxFocalLoss(log_probability, labels[c]).gradient;
     };
     const L sum = WarpSumOverClasses<L>(num_classes, slope);
     return ForEachClass(num_classes, [&](int64_t c) {

@@ -113,15 +113,16 @@ def ssd_loss(
         box = boxes[b][n]
         if box.positive > 0:
             positive[b] += box.positive * box.cls * confidence_scale[b]
-            localization[b] += alpha * box.positive * box.loc * localization_scale[b]
-            gradient[b, n, offsets] = upstream[b] * alpha * localization_scale[b] * box.positive * box.loc_gradient
+            localization[b] += _weighted(alpha * box.positive * localization_scale[b], box.loc)
+            scale = upstream[b] * alpha * localization_scale[b] * box.positive
+            gradient[b, n, offsets] = _weighted(scale, box.loc_gradient)
         if kept[b, n]:
             negative[b] += box.cls * confidence_scale[b]
         if box.negative != 0 and (math.isnan(box.cls) or math.isnan(box.key)):
             negative[b] = math.nan
         weight = box.positive + kept[b, n]
         if weight > 0:
-            gradient[b, n, classes] = upstream[b] * confidence_scale[b] * weight * box.cls_gradient
+            gradient[b, n, classes] = _weighted(upstream[b] * confidence_scale[b] * weight, box.cls_gradient)
     components = {
         "positive": positive,
         "negative": negative,
@@ -131,6 +132,11 @@ def ssd_loss(
         "num_invalid": (~table("valid", bool)).sum(axis=1),
     }
     return Result(positive + negative + localization, components, kept, gradient)
+
+
+def _weighted(weight: float, term: Any) -> Any:
+    """Nothing without a weight, whatever the term is."""
+    return weight * term if weight else np.zeros_like(term)
 
 
 def _read_box(label: np.ndarray, prediction: np.ndarray, columns: SSDLayout, classes: slice, offsets: slice) -> _Box:
@@ -159,10 +165,11 @@ def _score(
 ) -> None:
     scores = prediction[classes]
     if from_logits:
-        probabilities = np.exp(scores - scores.max())
-        log_sum = math.log(probabilities.sum()) + scores.max() if probabilities.sum() > 0 else math.nan
-        probabilities = probabilities / probabilities.sum()
-        box.cls = sum(y * (log_sum - x) for y, x in zip(box.labels, scores, strict=True) if y != 0)
+        # Those equal to an infinite largest score share the probability.
+        differences = np.where(scores == scores.max(), 0, scores - scores.max())
+        log_probabilities = differences - np.log(np.exp(differences).sum())
+        probabilities = np.exp(log_probabilities)
+        box.cls = sum(-y * log_p for y, log_p in zip(box.labels, log_probabilities, strict=True) if y != 0)
         box.cls_gradient = box.labels.sum() * probabilities - box.labels
     else:
         probabilities = scores
@@ -178,13 +185,18 @@ def _score(
         box.loc_gradient = np.clip(error, -1, 1)
 
 
+def _by_ratio(neg_pos_ratio: float, n_positive: np.float32) -> np.float32:
+    """In float32. None where nothing is asked for, be the positives infinite."""
+    return np.float32(neg_pos_ratio) * n_positive if neg_pos_ratio else np.float32(0)
+
+
 def _count(n_positive: float, keys: np.ndarray, neg_pos_ratio: float, n_neg_min: int) -> int:
-    wanted = np.floor(np.float32(neg_pos_ratio) * np.floor(np.float32(n_positive)))
+    wanted = np.floor(_by_ratio(neg_pos_ratio, np.floor(np.float32(n_positive))))
     return int(min(max(float(wanted), n_neg_min), np.count_nonzero(keys)))
 
 
 def _uniform_count(n_positive: np.ndarray, boxes: int, neg_pos_ratio: float, n_neg_min: int) -> int:
-    asked = [min(np.float32(neg_pos_ratio) * np.float32(n), np.float32(boxes) - np.float32(n)) for n in n_positive]
+    asked = [min(_by_ratio(neg_pos_ratio, np.float32(n)), np.float32(boxes) - np.float32(n)) for n in n_positive]
     asked = [each for each in asked if each > 0]
     return int(min(math.floor(min(asked)) if asked else n_neg_min, boxes))
 

@@ -134,6 +134,8 @@ def yolov3_loss(
         for s, cells in enumerate(scales):
             for index, cell in np.ndenumerate(cells):
                 for part, columns, weight, term in _terms(cell, masks[s][index], options):
+                    if weight == 0:
+                        continue
                     value, slope = term(cell.logits[columns])
                     parts[part][index[0]] += weight * value
                     if part not in ("xy", "wh"):  # the box term holds both
@@ -198,7 +200,7 @@ def _terms(cell: _Cell, is_ignored: bool, options: _Options) -> Iterator[tuple[s
         if cell.is_object:
             as_object = _complex_step(lambda x: _cross_entropy(smoothed, x[..., 0]))
             yield "object", column, object_weight * objectness, as_object
-        if objectness < 1 and not is_ignored:
+        if not is_ignored:
             as_background = _complex_step(lambda x: _cross_entropy(objectness, x[..., 0]))
             yield "no_object", column, no_object_weight * (1 - objectness), as_background
 
@@ -408,7 +410,7 @@ def _class_term(cell: _Cell, options: _Options) -> Term:
     def softmax(x: np.ndarray) -> tuple[float, np.ndarray]:
         shifted = x - x.max()
         log_p = shifted - math.log(np.exp(shifted).sum())
-        weight = (weights * labels).sum() / labels.sum()
+        weight = (weights * labels).sum() / labels.sum() if labels.any() else 1
         # TensorFlow's gradient, which is the value's only where the labels add up to 1.
         return weight * -(labels * log_p).sum(), weight * (np.exp(log_p) - labels)
 
@@ -422,7 +424,8 @@ def _class_term(cell: _Cell, options: _Options) -> Term:
         q = _sigmoid(x)
         q = np.where(q.real < 1e-7, 1e-7, np.where(q.real > 1 - 1e-7, 1 - 1e-7, q))
         index = labels.argmax()
-        return weights[index] * -np.log(q[..., index] / q.sum(axis=-1))
+        weight = weights[index] if labels.any() else 0
+        return weight * -np.log(q[..., index] / q.sum(axis=-1))
 
     if kind == "softmax":
         return _complex_step(softmax_focal) if focal else softmax

@@ -17,7 +17,7 @@ import execution
 import golden_cases
 import numpy_ssd_loss
 import ssd_cases
-from detloss.ssd_layout import SSDLayout
+from detloss.ssd_layout import SSDLayout, as_layout
 from detloss.ssd_options import MINING_SCOPES, NORMALIZERS, RANKINGS
 from ssd_cases import OPTION_SETS, RYKOV8, batch_for, with_layout
 
@@ -206,7 +206,88 @@ class SSDLossChecks:
         expected = self.check(y_true, y_pred, from_logits=True)
         assert np.isfinite(expected.loss).all()
 
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("offset", [100, 1e4, -1e4, 1e6])
+    @pytest.mark.parametrize("name", [name for name in OPTION_SETS if OPTION_SETS[name].get("from_logits")])
+    def test_offset_of_logits(self, name, offset, mode):
+        """The same number added to all logits changes nothing, as long as float32 holds their sixteenths."""
+        options = OPTION_SETS[name]
+        keywords = with_layout(options)
+        y_true, y_pred = batch_for(options, 2, 60, positive_share=0.1, seed=8)
+        columns = as_layout(keywords["layout"]).resolve(y_pred.shape[-1])
+        classes = slice(columns.class_column, columns.class_column + columns.num_classes)
+        logits = np.round(16 * y_pred[..., classes]) / 16
+        y_pred[..., classes] = logits
+        loss, components, gradient = self.differentiate(y_true, y_pred, mode, **keywords)
+        y_pred[..., classes] = logits + offset
+        expected = self.check(y_true, y_pred, mode, **options)
+        assert expected.components["n_kept"].sum() > 0
+        moved_loss, moved_components, moved_gradient = self.differentiate(y_true, y_pred, mode, **keywords)
+        np.testing.assert_array_equal(moved_components["n_kept"], components["n_kept"])
+        np.testing.assert_allclose(moved_loss, loss, rtol=1e-6)
+        np.testing.assert_allclose(moved_gradient, gradient, rtol=1e-5, atol=1e-8)
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("offset", [0, 16, 1000])
+    def test_small_cross_entropies(self, offset, mode):
+        """Nearly nothing beside the largest logit."""
+        y_true, _ = self.small_batch()
+        y_pred = np.where(y_true[..., :5] == 1, 0, -14) + offset
+        y_true, y_pred = ssd_cases.assemble(y_true[..., :5], y_pred)
+        _, components, _ = self.differentiate(y_true, y_pred, mode, from_logits=True, neg_pos_ratio=1)
+        each = np.log1p(4 * np.exp(-14.0))
+        np.testing.assert_allclose(components["positive"], each, rtol=0.1)
+        assert components["n_kept"].sum() == 2
+        np.testing.assert_allclose(components["negative"].sum(), 2 * each, rtol=0.1)
+
     # NaN and infinity
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("dtype", TOLERANCES)
+    def test_infinite_logits(self, dtype, mode):
+        """Those equal to an infinite largest logit share the probability."""
+        y_true, y_pred = self.small_batch()
+        y_pred = y_pred.astype(dtype)
+        y_pred[0, 0, 1] = y_pred[0, 1, 0] = np.inf  # as the labels say
+        y_pred[0, 2, :5] = -np.inf
+        y_pred[0, 2, 0] = 3
+        y_pred[1, 2, [0, 4]] = np.inf
+        expected = self.check(y_true, y_pred, mode, from_logits=True, n_neg_min=6)
+        assert np.isfinite(expected.loss).all()
+        assert not expected.gradient[0, :3, :5].any()
+        np.testing.assert_allclose(expected.gradient[1, 2, [0, 4]], [-0.5, 0.5])
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("logits", [[np.inf, 0, 0, 0, 0], [0, -np.inf, 0, 0, 0], [np.inf, -np.inf, 1, 2, 3]])
+    def test_an_impossible_class_is_an_infinite_loss(self, logits, mode):
+        y_true, y_pred = self.small_batch()
+        y_pred[1, 0, :5] = logits
+        expected = self.check(y_true, y_pred, mode, from_logits=True)
+        assert np.isposinf(expected.loss).tolist() == [False, True]
+        assert np.isfinite(expected.gradient).all()
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("value", [3e38, np.inf, -np.inf])
+    def test_alpha_of_zero(self, value, mode):
+        y_true, y_pred = self.small_batch()
+        clean = self.differentiate(y_true, y_pred, mode, alpha=0)
+        y_pred[..., 5:9] = value
+        loss, components, gradient = self.differentiate(y_true, y_pred, mode, alpha=0)
+        assert not components["localization"].any()
+        np.testing.assert_array_equal(loss, clean[0])
+        np.testing.assert_array_equal(gradient, clean[2])
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("from_logits", [False, True], ids=["probabilities", "logits"])
+    def test_an_image_without_weight_has_no_gradient(self, from_logits, mode):
+        y_true, y_pred = self.small_batch()
+        y_pred[1, :, :5] = np.inf
+        y_pred[1, :, 5:9] = [3e38, -3e38, np.inf, -np.inf]
+        upstream = np.array([1, 0], np.float32)
+        _, _, gradient = self.differentiate(y_true, y_pred, mode, upstream, from_logits=from_logits)
+        assert np.isfinite(gradient).all()
+        assert gradient[0].any()
+        assert not gradient[1].any()
 
     @staticmethod
     def small_batch(layout: str = "ssd_keras") -> ssd_cases.Batch:

@@ -90,6 +90,18 @@ def test_all_equal(hard_negative_mask, mining_scope, value):
     check(hard_negative_mask, np.full((3, 20), value, np.float32), np.array([1, 2, 0]), mining_scope=mining_scope)
 
 
+@pytest.mark.parametrize("mode", execution.MODES)
+@pytest.mark.parametrize("mining_scope", MINING_SCOPES)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_no_ratio_and_positives_beyond_float32(hard_negative_mask, mining_scope, mode):
+    keys = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
+    for n_positive in (np.array([3e38, 3e38], np.float32), np.array([1.0, 2e38], np.float32)):
+        options = dict(mining_scope=mining_scope, neg_pos_ratio=0, n_neg_min=2)
+        check(hard_negative_mask, keys, n_positive, mode, **options)
+    mask = execution.run(mode, lambda *tensors: hard_negative_mask(*tensors, **options), keys, n_positive)
+    assert mask.sum() == (2 if mining_scope == "batch" else 4)
+
+
 def test_zeros_outrank_negative_keys(hard_negative_mask):
     keys = np.array([[-1, 0, -2, 3, -0.0]], np.float32)
     mask = hard_negative_mask(keys, [3.0], neg_pos_ratio=1)

@@ -50,6 +50,28 @@ READ: dict[str, tuple[tuple[int, ...], int, dict[str, Any]]] = {
     "class of the background, softmax focal": (BACKGROUND, 7, dict(class_focal=True, class_loss="softmax")),
 }
 
+#: Options without the weight of a term, the cell and the logits of `small_batch` that it alone reads, its component.
+WITHOUT_WEIGHT: dict[str, tuple[dict[str, Any], tuple[int, ...], slice, str]] = {
+    "box": (dict(box_weight=0), OBJECT, slice(0, 4), "box"),
+    "squared box": (dict(box_weight=0, box_loss="squared"), OBJECT, slice(0, 4), "wh"),
+    "object": (dict(object_weight=0), OBJECT, slice(4, 5), "object"),
+    "object, focal": (dict(object_weight=0, objectness_focal=True), OBJECT, slice(4, 5), "object"),
+    "no object": (dict(no_object_weight=0), BACKGROUND, slice(4, 5), "no_object"),
+    "no object, focal": (dict(no_object_weight=0, objectness_focal=True), BACKGROUND, slice(4, 5), "no_object"),
+    "class": (dict(class_weight=0), OBJECT, slice(5, 8), "class"),
+    "class, softmax": (dict(class_weight=0, class_loss="softmax"), OBJECT, slice(5, 8), "class"),
+    "class, focal": (dict(class_weight=0, class_focal=True), BACKGROUND, slice(5, 8), "class"),
+    "one class": (dict(class_weights=(1.0, 1.0, 0.0)), OBJECT, slice(7, 8), "class"),
+    "one class, focal": (dict(class_weights=(1.0, 0.0, 1.0), class_focal=True), OBJECT, slice(6, 7), "class"),
+    "its class, softmax": (dict(class_weights=(1, 0, 1), class_loss="softmax"), OBJECT, slice(5, 8), "class"),
+    "its class, normalized": (
+        dict(class_weights=(1, 0, 1), class_loss="normalized_sigmoid"),
+        OBJECT,
+        slice(5, 8),
+        "class",
+    ),
+}
+
 #: Labels of `small_batch`, by cell and column; their new value; whether it makes the cell invalid.
 LABELS: dict[str, tuple[tuple[int, ...], int, float, bool]] = {
     "NaN x": (OBJECT, 0, np.nan, True),
@@ -259,6 +281,22 @@ class YOLOv3LossChecks:
         box = 2 * np.log(2) * 1.75 if box_loss == "classic" else 0
         np.testing.assert_allclose(expected.components["box"], box, atol=2e-6)
 
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("box_loss", BOX_LOSSES)
+    def test_rounding_of_a_perfect_prediction_and_of_a_point(self, box_loss, mode):
+        """Rounding takes the overlap of the first box with itself above 1, and leaves no width of the second."""
+        batch = yolov3_cases.small_batch()
+        batch.y_pred[0][OBJECT] = 0
+        batch.anchors[0, 1] = np.float32([1.388, 0.867])
+        for label, logits in (([1 / 1.2, 0.75, 1.388, 0.867], 0), ([1 / 1.2, 0.75, 1e-12, 1e-12], -30)):
+            batch.y_true[0][(*OBJECT, slice(0, 4))] = label
+            batch.y_pred[0][(*OBJECT, slice(2, 4))] = logits
+            arrays = batch.y_true, batch.y_pred, batch.anchors
+            loss, components, (gradient,) = self.differentiate(*arrays, mode, box_loss=box_loss)
+            assert components["num_invalid"].tolist() == [0, 0]
+            assert np.isfinite(loss).all()
+            assert np.isfinite(gradient).all()
+
     # Scales and shapes
 
     @pytest.mark.parametrize("mode", execution.MODES)
@@ -409,6 +447,128 @@ class YOLOv3LossChecks:
         loss, _, gradient = self.differentiate(batch.y_true, batch.y_pred, batch.anchors, **options)
         assert np.isfinite(loss).all()
         assert all(np.isfinite(slopes).all() for slopes in gradient)
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("dtype", TOLERANCES)
+    @pytest.mark.parametrize("focal", [False, True])
+    def test_infinite_logits_that_say_what_the_label_does(self, focal, dtype, mode):
+        batch = yolov3_cases.small_batch()
+        options = dict(objectness_focal=focal, class_focal=focal)
+        logits = batch.y_pred[0]
+        logits[..., 4], logits[(*BACKGROUND, 4)] = -2, -3e4
+        logits[(*OBJECT, slice(5, None))] = [-3e4, 3e4, -3e4]
+        expected = self.differentiate(batch.y_true, [logits.astype(dtype)], batch.anchors, mode, **options)
+        logits[np.abs(logits) == 3e4] *= np.inf
+        loss, _, (gradient,) = self.differentiate(
+            batch.y_true, [logits.astype(dtype)], batch.anchors, mode, **options
+        )
+        np.testing.assert_array_equal(loss, expected[0])
+        np.testing.assert_array_equal(gradient, expected[2][0])
+        assert np.isfinite(loss).all()
+        assert gradient[(*BACKGROUND, 4)] == 0
+        assert not gradient[(*OBJECT, slice(5, None))].any()
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("place", [(OBJECT, 4, -1), (BACKGROUND, 4, 1), (OBJECT, 6, -1), (OBJECT, 7, 1)])
+    @pytest.mark.parametrize("focal", [False, True])
+    def test_infinite_logits_against_the_label(self, focal, place, mode):
+        cell, column, sign = place
+        batch = yolov3_cases.small_batch()
+        batch.y_pred[0][(*cell, column)] = sign * np.inf
+        options = dict(objectness_focal=focal, class_focal=focal)
+        loss, _, (gradient,) = self.differentiate(batch.y_true, batch.y_pred, batch.anchors, mode, **options)
+        assert loss[1] > 1e30
+        assert np.isfinite(gradient).all()
+        assert gradient[(*cell, column)] * sign > 0.1
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("focal", [False, True])
+    @pytest.mark.parametrize("logits", [[0, np.inf, 1], [-np.inf, 2, -np.inf], [-np.inf, np.inf, 3]])
+    def test_softmax_of_infinite_logits(self, logits, focal, mode):
+        batch = yolov3_cases.small_batch()
+        batch.y_pred[0][(*OBJECT, slice(5, None))] = logits
+        options = dict(class_loss="softmax", class_focal=focal)
+        loss, components, (gradient,) = self.differentiate(batch.y_true, batch.y_pred, batch.anchors, mode, **options)
+        assert components["class"][1] == 0
+        assert np.isfinite(loss).all()
+        assert not gradient[(*OBJECT, slice(5, None))].any()
+        batch.y_pred[0][(*OBJECT, slice(5, None))] = [np.inf, np.inf, 0]
+        _, components, (gradient,) = self.differentiate(batch.y_true, batch.y_pred, batch.anchors, mode, **options)
+        half = 0.25 * 0.25 * np.log(2) if focal else np.log(2)
+        np.testing.assert_allclose(components["class"][1], half, rtol=1e-6)
+        # By log p a focal loss falls by (1 - p) ((1 - p) - 2 p log p) / 4.
+        slope = 0.25 * 0.5 * (0.5 + np.log(2)) * 0.5 if focal else 0.5
+        np.testing.assert_allclose(gradient[(*OBJECT, slice(5, None))], [slope, -slope, 0], rtol=1e-6)
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("focal", [False, True])
+    @pytest.mark.parametrize("offset", [100, 1e4, -1e4, 1e6])
+    def test_offset_of_softmax_logits(self, offset, focal, mode):
+        """The same number added to all logits changes nothing, as long as float32 holds their sixteenths."""
+        options = dict(class_loss="softmax", class_focal=focal)
+        batch = yolov3_batch(2, seed=35)
+        for logits in batch.y_pred:
+            logits[..., 5:] = np.round(16 * logits[..., 5:]) / 16
+        loss, _, gradient = self.differentiate(batch.y_true, batch.y_pred, batch.anchors, mode, **options)
+        for logits in batch.y_pred:
+            logits[..., 5:] += offset
+        expected = self.check(batch, mode, **options)
+        moved_loss, _, moved_gradient = self.differentiate(batch.y_true, batch.y_pred, batch.anchors, mode, **options)
+        assert (expected.components["class"] > 0).all()
+        np.testing.assert_allclose(moved_loss, loss, rtol=1e-6)
+        for moved, slopes in zip(moved_gradient, gradient, strict=True):
+            np.testing.assert_allclose(moved, slopes, rtol=1e-5, atol=1e-7)
+
+    # Weights of zero
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("value", [3e19, 3e38, np.inf, -np.inf])
+    @pytest.mark.parametrize("name", WITHOUT_WEIGHT)
+    def test_a_term_of_weight_zero_is_not_computed(self, name, value, mode):
+        options, cell, columns, component = WITHOUT_WEIGHT[name]
+        batch = yolov3_cases.small_batch()
+        arrays = batch.y_true, batch.y_pred, batch.anchors
+        clean_loss, clean_components, (clean_gradient,) = self.differentiate(*arrays, mode, **options)
+        assert not clean_gradient[(*cell, columns)].any()
+        batch.y_pred[0][(*cell, columns)] = value
+        loss, components, (gradient,) = self.differentiate(*arrays, mode, **options)
+        np.testing.assert_array_equal(loss, clean_loss)
+        np.testing.assert_array_equal(gradient, clean_gradient)
+        np.testing.assert_array_equal(components[component], clean_components[component])
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    def test_nan_of_box_and_objectness_is_told_without_weights(self, mode):
+        options = dict(box_weight=0, object_weight=0, no_object_weight=0, class_weight=0)
+        for cell, column in ((OBJECT, 0), (OBJECT, 4), (BACKGROUND, 4), (BACKGROUND, 2)):
+            batch = yolov3_cases.small_batch()
+            batch.y_pred[0][(*cell, column)] = np.nan
+            loss, _, (gradient,) = self.differentiate(batch.y_true, batch.y_pred, batch.anchors, mode, **options)
+            assert np.isnan(loss).tolist() == [False, True]
+            assert not gradient.any()
+
+    @pytest.mark.parametrize("mode", execution.MODES)
+    @pytest.mark.parametrize("name", AWKWARD_OPTIONS)
+    def test_an_image_without_weight_has_no_gradient(self, name, mode):
+        batch = yolov3_cases.small_batch()
+        batch.y_pred[0][1] = np.array([np.inf, -np.inf, 3e38, -3e38])[np.arange(batch.y_pred[0][1].size) % 4].reshape(
+            batch.y_pred[0][1].shape
+        )
+        upstream = np.array([1, 0], np.float32)
+        arrays = batch.y_true, batch.y_pred, batch.anchors
+        loss, _, (gradient,) = self.differentiate(*arrays, mode, upstream, **AWKWARD_OPTIONS[name])
+        assert not np.isnan(loss).any()
+        assert np.isfinite(gradient).all()
+        assert gradient[0].any()
+        assert not gradient[1].any()
+
+    @pytest.mark.parametrize("box_loss", ["classic", "squared"])
+    def test_overflow_is_infinite(self, box_loss):
+        batch = yolov3_cases.small_batch()
+        batch.y_pred[0][(*OBJECT, slice(2, 4))] = 3e19, -3e38
+        loss, components, (gradient,) = self.differentiate(batch.y_true, batch.y_pred, batch.anchors, box_loss=box_loss)
+        assert np.isposinf(loss).tolist() == [False, True]
+        assert np.isposinf(components["wh"]).tolist() == [False, True]
+        assert not np.isnan(gradient).any()
 
     # Labels
 

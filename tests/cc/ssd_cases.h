@@ -47,13 +47,14 @@ struct SsdCaseShape {
   int64_t classes = 5;
   int64_t distinct_rows = 64;
   bool nan_predictions = false;  // where they matter; where they must not there are always some
+  bool infinite_logits = false;  // now and then
 };
 
 // Draws rows for the options, whose layout is resolved. All labels are multiples of 1/16, whose sums are exact.
 class SsdRowGenerator {
  public:
-  SsdRowGenerator(const SsdLossOptions& options, int64_t width, bool nan_predictions, Random* random)
-      : options_(options), width_(width), nan_predictions_(nan_predictions), random_(*random) {}
+  SsdRowGenerator(const SsdLossOptions& options, int64_t width, const SsdCaseShape& shape, Random* random)
+      : options_(options), width_(width), shape_(shape), random_(*random) {}
 
   struct Row {
     std::vector<double> truth, prediction;
@@ -79,7 +80,7 @@ class SsdRowGenerator {
     } else if (random_.Chance(0.5)) {
       offsets[random_.Below(4)] = kNan;
     }
-    if (nan_predictions_ && random_.Chance(0.04)) {
+    if (shape_.nan_predictions && random_.Chance(0.04)) {
       const int64_t column = random_.Chance(0.8) ? layout.class_column + random_.Below(layout.num_classes)
                                                  : layout.box_column + random_.Below(4);
       row.prediction[column] = kNan;
@@ -138,6 +139,9 @@ class SsdRowGenerator {
     for (int64_t c = 0; c < classes; ++c) scores[c] = 2 * random_.Normal() + (c == 0 ? 2 : 0);
     if (options_.from_logits) {
       if (random_.Chance(0.05)) scores[1] = labels[1] == 0 ? -HUGE_VAL : scores[1];
+      if (!shape_.infinite_logits) return;
+      const double share = Any({0, 0.2, 1});
+      for (int64_t c = 0; c < classes; ++c) scores[c] = random_.Chance(share) ? Any({HUGE_VAL, -HUGE_VAL}) : scores[c];
       return;
     }
     double sum = 0;
@@ -153,7 +157,7 @@ class SsdRowGenerator {
 
   const SsdLossOptions& options_;
   const int64_t width_;
-  const bool nan_predictions_;
+  const SsdCaseShape& shape_;
   Random& random_;
 };
 
@@ -165,7 +169,7 @@ SsdCase<T> MakeSsdCase(const SsdLossOptions& options, const NamedLayout& layout,
   SsdLossOptions resolved = made.options;
   CHECK(ResolveLayout(layout.layout, layout.width, &resolved.layout).ok());
   Random random(seed);
-  SsdRowGenerator generator(resolved, layout.width, shape.nan_predictions, &random);
+  SsdRowGenerator generator(resolved, layout.width, shape, &random);
   std::vector<SsdRowGenerator::Row> rows;
   for (int64_t i = 0; i < shape.distinct_rows; ++i) rows.push_back(generator.Draw());
   for (int64_t i = 0; i < shape.images * shape.boxes; ++i) {

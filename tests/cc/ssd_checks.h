@@ -123,6 +123,117 @@ void CheckAllOptions(const Run& run) {
   }
 }
 
+// Infinite logits share the probability or have none of it.
+template <class Run>
+void CheckInfiniteLogits(const Run& run) {
+  uint64_t seed = 3000;
+  for (const SsdLossOptions& choices : AllChoices()) {
+    if (!choices.from_logits) continue;
+    SsdLossOptions options = choices;
+    options.mining.neg_pos_ratio = 2;
+    SsdCaseShape shape;
+    shape.classes = ++seed % 3 == 0 ? 2 : seed % 3 == 1 ? 5 : 21;
+    shape.infinite_logits = true;
+    shape.nan_predictions = seed % 4 == 0;
+    const NamedLayout layout = LayoutsOf(shape.classes)[seed % 4];
+    ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, layout, shape, seed, run); });
+  }
+}
+
+// Numbers that a dtype holds to the last bit stay as far apart when the same is added to all of them.
+template <class Run>
+void CheckOffsetsOfLogits(const Run& run) {
+  for (RankBy rank_by : kAllRankings) {
+    for (int64_t classes : {2, 21}) {
+      SsdLossOptions options;
+      options.from_logits = true;
+      options.rank_by = rank_by;
+      SsdCaseShape shape;
+      shape.classes = classes;
+      shape.infinite_logits = true;
+      const NamedLayout layout = LayoutsOf(classes)[0];
+      SsdCase<float> given = MakeSsdCase<float>(options, layout, shape, static_cast<uint64_t>(classes));
+      const auto for_each_logit = [&](const auto& change) {
+        for (size_t i = 0; i < given.y_pred.size(); ++i) {
+          if (static_cast<int64_t>(i) % layout.width < classes) given.y_pred[i] = change(given.y_pred[i]);
+        }
+      };
+      for_each_logit([](float x) { return std::isfinite(x) ? std::round(16 * x) / 16 : x; });
+      const SsdCase<float> without = given;
+      const SsdRun<float> want = run(given);
+      for (float offset : {100.0f, -100.0f, 1e4f, 1e6f, -1e6f}) {
+        const check::Context context(check::Show(classes) + " classes, offset " + check::Show(offset));
+        given = without;
+        for_each_logit([&](float x) { return x + offset; });
+        CheckSameRun(run(given), want);
+      }
+    }
+  }
+}
+
+// NaN is left to NaN predictions: whatever overflows is infinite, and what has no weight is nothing.
+template <class Run>
+void CheckNoOwnNan(const Run& run) {
+  Random random(11);
+  const auto any = [&](std::initializer_list<double> values) {
+    return values.begin()[random.Below(static_cast<int64_t>(values.size()))];
+  };
+  for (int i = 0; i < 60; ++i) {
+    const SsdLossOptions choices = AllChoices()[random.Below(36)];
+    const int64_t classes = 2 + random.Below(20), boxes = 1 + random.Below(20), images = 2;
+    ForEachDtype([&](auto zero) {
+      using T = decltype(zero);
+      const NamedLayout layout = LayoutsOf(classes)[random.Below(4)];
+      SsdCase<T> given = {choices, {images, boxes, layout.width}, {}, {}, {}};
+      given.options.layout = layout.layout;
+      given.options.alpha = static_cast<float>(any({0, 1, 1e-40, 1e30}));
+      given.options.mining.neg_pos_ratio = static_cast<float>(any({0, 1, 3, 1e30}));
+      given.options.mining.n_neg_min = random.Below(3);
+      for (int64_t k = 0; k < images * boxes * layout.width; ++k) {
+        given.y_true.push_back(static_cast<Compute<T>>(any({0, 0, 0, 0, 1, 1, 1e-40, 0.5, 1e6})));
+        given.y_pred.push_back(FromDouble<T>(
+            any({0, 1, random.Normal(), -random.Normal(), 1e4, -1e4, 3e38, -3e38, HUGE_VAL, -HUGE_VAL, 1e-40, 0.5})));
+      }
+      for (int64_t image = 0; image < images; ++image) {
+        given.loss_gradient.push_back(static_cast<Compute<T>>(any({0, 1, -1, 1e-40, 1e30})));
+      }
+      const SsdRun<T> got = run(given);
+      const check::Context context("case " + check::Show(i));
+      for (const auto* part : {&got.loss, &got.positive, &got.negative, &got.localization}) {
+        for (Compute<T> x : *part) CHECK(!std::isnan(x));
+      }
+      for (T x : got.gradient) CHECK(!std::isnan(ToDouble(x)));
+    });
+  }
+}
+
+// What has no weight is not looked at.
+template <class Run>
+void CheckWeightsOfZero(const Run& run) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  ForEachDtype([&](auto zero) {
+    using T = decltype(zero);
+    for (bool from_logits : {false, true}) {
+      SsdLossOptions options;
+      options.from_logits = from_logits;
+      options.alpha = 0;
+      SsdCase<T> given = MakeSsdCase<T>(options, LayoutsOf(5)[0], {}, 5);
+      const SsdRun<T> want = run(given);
+      SsdCase<T> other = given;
+      for (size_t i = 0; i < other.y_pred.size(); ++i) {
+        const double far[] = {3e38, HUGE_VAL, -HUGE_VAL, nan};
+        if (i % 17 >= 5) other.y_pred[i] = FromDouble<T>(far[i % 4]);
+      }
+      CheckSameRun(run(other), want);
+      for (Compute<T> x : want.localization) CHECK_EQUAL(x, Compute<T>(0));
+      // An image without a weight.
+      other.options.alpha = 1;
+      other.loss_gradient.assign(other.loss_gradient.size(), 0);
+      for (T x : run(other).gradient) CHECK_EQUAL(ToDouble(x), 0.0);
+    }
+  });
+}
+
 template <class Run>
 void CheckNumberOfClasses(int64_t classes, const Run& run) {
   for (bool from_logits : {false, true}) {

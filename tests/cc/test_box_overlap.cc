@@ -57,6 +57,32 @@ TEST(OverlapsAgreeWithTheirFormulas) {
   }
 }
 
+// Rounding may take the overlap of equal boxes above 1, and leaves a point of small ones.
+TEST(EqualBoxesAndPointsAreNumbers) {
+  Random random(5);
+  const auto check_numbers = [](const Box<float>& truth, const Box<float>& box) {
+    const check::Context boxes("true box " + Describe(As<double>(truth)) + ", predicted box " +
+                               Describe(As<double>(box)));
+    for (Overlap overlap : kOverlaps) {
+      const check::Context name(NameOf(overlap));
+      const Dual<float> reached = OverlapOf(overlap, truth, box);
+      CHECK(std::isfinite(reached.value));
+      for (float slope : reached.gradient) CHECK(std::isfinite(slope));
+    }
+  };
+  const Box<float> off_by_an_epsilon = {1.23354125f, 0.850106776f, 0.67122829f, 1.71719909f};
+  check_numbers(off_by_an_epsilon, off_by_an_epsilon);
+  for (int i = 0; i < 20000; ++i) {
+    const double size = std::pow(10.0, random.Uniform(-12, 6));
+    const Box<float> truth = As<float>(Box<double>{random.Uniform(-1, 2), random.Uniform(-1, 2),
+                                                   random.Uniform(0.02, 1) * size, random.Uniform(0.02, 1) * size});
+    check_numbers(truth, truth);
+    Box<float> box = truth;
+    box.w = static_cast<float>(std::exp(random.Uniform(-25, 20)));
+    check_numbers(truth, box);
+  }
+}
+
 TEST(GradientsOfOverlapsAgreeWithDifferences) {
   Random random(2);
   for (int i = 0; i < 1500; ++i) {

@@ -103,6 +103,19 @@ TEST(PositivesAreFlooredBeforeTheRatio) {
                    (std::vector<uint8_t>{0, 0, 0, 1, 1, 1, 1, 1}));
 }
 
+TEST(AskedForNothingPerPositiveMiningKeepsTheLeast) {
+  SerialExecutor serial;
+  // The counts add up to more than a float holds.
+  const MiningCase<float> mining = {2, 3, {1, 2, 3, 4, 5, 6}, {3e38f, 3e38f}};
+  CHECK_BITS_EQUAL(Mine({MiningScope::kBatch, 0, 2}, mining, serial).kept, (std::vector<uint8_t>{0, 0, 0, 0, 1, 1}));
+  CHECK_BITS_EQUAL(Mine({MiningScope::kBatch, 0, 0}, mining, serial).kept, (std::vector<uint8_t>(6, 0)));
+  CHECK_BITS_EQUAL(Mine({MiningScope::kBatch, 1e-30f, 2}, mining, serial).kept, (std::vector<uint8_t>(6, 1)));
+  const MiningCase<double> wide = {2, 3, {1, 2, 3, 4, 5, 6}, {1e300, 1e308}};
+  for (MiningScope scope : {MiningScope::kImage, MiningScope::kImageUniform}) {
+    CHECK_BITS_EQUAL(Mine({scope, 0, 1}, wide, serial).kept, (std::vector<uint8_t>{0, 0, 1, 0, 0, 1}));
+  }
+}
+
 TEST(UniformMiningTakesTheFewestThatAnImageAsksFor) {
   SerialExecutor serial;
   // Images without positives ask for nothing, and one full of them has no box left to ask for.

@@ -111,6 +111,27 @@ TEST(SigmoidLossesOfLargeLogitsAreFinite) {
   }
 }
 
+TEST(SigmoidLossesOfInfiniteLogitsAreNothingOrHuge) {
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const auto& loss_of : {SigmoidLoss<float>, SigmoidFocalLoss<float>}) {
+    for (float sign : {1.0f, -1.0f}) {
+      const float label = sign > 0 ? 1.0f : 0.0f;  // what the logit says
+      CHECK_EQUAL(loss_of(sign * inf, label).loss, 0.0f);
+      CHECK_EQUAL(loss_of(sign * inf, label).gradient, 0.0f);
+      CHECK(loss_of(sign * inf, 1 - label).loss > 1e37f);
+      CHECK(sign * loss_of(sign * inf, 1 - label).gradient > 0.1f);
+      for (float soft : {0.05f, 0.5f, 0.95f}) {
+        CHECK(loss_of(sign * inf, soft).loss > 1e30f);
+        CHECK(std::isfinite(loss_of(sign * inf, soft).gradient));
+      }
+      for (float heavy : {2.0f, 1e6f}) {
+        CHECK(!std::isnan(loss_of(sign * inf, heavy).loss));
+        CHECK(!std::isnan(loss_of(sign * inf, heavy).gradient));
+      }
+    }
+  }
+}
+
 TEST(SigmoidLossesOfNanAreNan) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (float y : {0.0f, 0.5f, 1.0f}) {

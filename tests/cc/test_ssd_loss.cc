@@ -56,6 +56,14 @@ TEST(AgreesWithPlainLoopsForManyImagesOfFewBoxes) {
   }
 }
 
+TEST(AgreesWithPlainLoopsForInfiniteLogits) { CheckInfiniteLogits(RunSerially()); }
+
+TEST(BitsDoNotDependOnTheOffsetOfLogits) { CheckOffsetsOfLogits(RunSerially()); }
+
+TEST(NanIsLeftToNanPredictions) { CheckNoOwnNan(RunSerially()); }
+
+TEST(WhatHasNoWeightIsNotLookedAt) { CheckWeightsOfZero(RunSerially()); }
+
 TEST(AgreesWithPlainLoopsWithoutTies) {
   for (bool from_logits : {false, true}) {
     for (MiningScope scope : kAllScopes) {
@@ -265,6 +273,34 @@ TEST(LargeLogitsGiveFiniteLossesAndGradients) {
   CheckFloats(got.negative, {2e4 / 2});
   CheckFloats(got.localization, {(2e4 - 1) / 2});
   CheckFloats(got.gradient, {0.5, -0.5, 0.5, -0.5, 0, 0, -0.5, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
+}
+
+// The sum of exponentials is 1 and a little: the largest logit must not be added to its logarithm.
+TEST(SmallCrossEntropiesAreNotRoundedAway) {
+  SerialExecutor serial;
+  SsdLossOptions options;
+  options.from_logits = true;
+  options.mining.neg_pos_ratio = 1;
+  for (double distance : {14.0, 12.0, 9.0, 5.0}) {
+    for (float largest : {0.0f, 16.0f, 1000.0f, -1000.0f}) {
+      const float other = largest - static_cast<float>(distance);
+      const SsdRun<float> got = RunSsdLoss(SmallCase(options,
+                                                     {
+                                                         0, 1, 0, 0, 0, 0,  //
+                                                         1, 0, 0, 0, 0, 0,  //
+                                                     },
+                                                     {
+                                                         other, largest, 0, 0, 0, 0,  //
+                                                         largest, other, 0, 0, 0, 0,  //
+                                                     }),
+                                           serial);
+      const double want = std::log1p(std::exp(-distance));
+      CHECK_NEAR(got.positive[0], want, 1.2e-7);
+      CHECK_NEAR(got.negative[0], want, 1.2e-7);
+      CHECK_EQUAL(got.n_kept[0], 1.0f);
+      CHECK_NEAR(got.gradient[0], 1 - 1 / (1 + std::exp(-distance)), 1e-6 * std::exp(-distance));
+    }
+  }
 }
 
 TEST(ALargestLogitThatIsInfiniteHasTheProbability) {

@@ -57,6 +57,14 @@ TEST(AgreesWithPlainLoopsForAnyNumberOfBoxes) {
   }
 }
 
+TEST(AgreesWithPlainLoopsForInfiniteLogits) { CheckInfiniteLogits(RunOnBoth()); }
+
+TEST(BitsDoNotDependOnTheOffsetOfLogits) { CheckOffsetsOfLogits(RunOnBoth()); }
+
+TEST(NanIsLeftToNanPredictions) { CheckNoOwnNan(RunOnBoth()); }
+
+TEST(WhatHasNoWeightIsNotLookedAt) { CheckWeightsOfZero(RunOnBoth()); }
+
 // More images than a block has threads.
 TEST(AgreesWithPlainLoopsForManyImagesOfFewBoxes) {
   for (MiningScope scope : kAllScopes) {

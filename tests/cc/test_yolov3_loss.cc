@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cc/thread_pool.h"
+#include "cc/yolov3_classes.h"
 #include "cc/yolov3_loss.h"
 #include "tests/cc/check.h"
 #include "tests/cc/dtype_values.h"
@@ -40,6 +41,14 @@ TEST(AgreesWithPlainLoopsForAnyNumberOfClasses) {
 TEST(AgreesWithPlainLoopsForAnyShape) { CheckAllShapes(RunSerially()); }
 
 TEST(AgreesWithPlainLoopsForAnyShareOfObjects) { CheckAllSharesOfObjects(RunSerially()); }
+
+TEST(AgreesWithPlainLoopsForInfiniteLogits) { CheckInfiniteLogits(RunSerially()); }
+
+TEST(BitsDoNotDependOnTheOffsetOfClassLogits) { CheckOffsetsOfClassLogits(RunSerially()); }
+
+TEST(NanIsLeftToNanLogits) { CheckNoOwnNan(RunSerially()); }
+
+TEST(WhatHasNoWeightIsNotLookedAt) { CheckWeightsOfZero(RunSerially()); }
 
 TEST(BitsDoNotDependOnThreads) {
   for (uint64_t seed = 1; seed <= 4; ++seed) {
@@ -241,6 +250,47 @@ TEST(NanAmongTheFiveLogitsOfAValidRowIsNeverHidden) {
       CHECK_EQUAL(std::isnan(got.class_term[0]), matters && is_class);
       if (!matters) {
         for (float slope : got.gradient[0]) CHECK(std::isfinite(slope));
+      }
+    }
+  }
+}
+
+// A softmax then has TensorFlow's gradient p - y; which class a normalized sigmoid is about the label does not say.
+TEST(ARowWithoutAnyClassIsNoClass) {
+  const float logits[] = {0, std::log(3.0f), -1e4f}, weights[] = {2, 3, 4}, labels[] = {0, 0, 0};
+  for (bool weighted : {false, true}) {
+    YoloCellOptions options;
+    options.class_weights = weighted ? weights : nullptr;
+    const ClassLabels<float> row(options, labels);
+    options.class_loss = ClassLoss::kSoftmax;
+    std::vector<float> gradient(3, 0);
+    CHECK_EQUAL(ClassLossOf(options, row, logits, 3), 0.0f);
+    ClassGradient(options, row, logits, 3, 2.0f, gradient.data());
+    CheckFloats(gradient, {0.5, 1.5, 0});
+    options.class_loss = ClassLoss::kNormalizedSigmoid;
+    gradient.assign(3, 0);
+    CHECK_EQUAL(ClassLossOf(options, row, logits, 3), 0.0f);
+    ClassGradient(options, row, logits, 3, 2.0f, gradient.data());
+    CheckFloats(gradient, {0, 0, 0});
+  }
+}
+
+// The cross-entropies of a label beyond 1 fall without end; their weight as background is negative.
+TEST(AnObjectnessBeyondOneIsAWeight) {
+  YoloCellOptions options;
+  const double softplus = std::log1p(std::exp(0.5)), p = 1 / (1 + std::exp(-0.5));
+  for (bool counts : {false, true}) {
+    const ObjectnessTerm<float> term = ObjectnessTermOf(options, 0.5f, 2.0f, counts);
+    CHECK_NEAR(term.object, 2 * (softplus - 1), 1e-6);
+    CHECK_NEAR(term.no_object, counts ? -(softplus - 1) : 0, 1e-6);
+    CHECK_NEAR(term.gradient, counts ? p - 2 : 2 * (p - 2), 1e-6);
+  }
+  for (bool focal : {false, true}) {
+    options.objectness_focal = focal;
+    for (float logit : {HUGE_VALF, -HUGE_VALF, 3e38f, -3e38f}) {
+      for (float objectness : {1.5f, 2.0f, 1e6f}) {
+        const ObjectnessTerm<float> term = ObjectnessTermOf(options, logit, objectness, true);
+        CHECK(!std::isnan(term.object) && !std::isnan(term.no_object) && !std::isnan(term.gradient));
       }
     }
   }

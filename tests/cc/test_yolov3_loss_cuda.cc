@@ -60,6 +60,14 @@ TEST(AgreesWithPlainLoopsForAnyShape) { CheckAllShapes(RunOnBoth()); }
 
 TEST(AgreesWithPlainLoopsForAnyShareOfObjects) { CheckAllSharesOfObjects(RunOnBoth()); }
 
+TEST(AgreesWithPlainLoopsForInfiniteLogits) { CheckInfiniteLogits(RunOnBoth()); }
+
+TEST(BitsDoNotDependOnTheOffsetOfClassLogits) { CheckOffsetsOfClassLogits(RunOnBoth()); }
+
+TEST(NanIsLeftToNanLogits) { CheckNoOwnNan(RunOnBoth()); }
+
+TEST(WhatHasNoWeightIsNotLookedAt) { CheckWeightsOfZero(RunOnBoth()); }
+
 // True boxes are taken 256 at a time, from as many blocks of rows at a time.
 TEST(AgreesWithTheCpuForManyTrueBoxes) {
   for (IgnoreScope scope : {IgnoreScope::kScale, IgnoreScope::kImage}) {

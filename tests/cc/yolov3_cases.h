@@ -38,6 +38,7 @@ struct YoloCaseShape {
   bool whole_classes = false;    // one class per object, scored 1
   bool extreme_logits = true;    // now and then
   bool nan_predictions = false;  // where they matter; where they must not there are always some
+  bool infinite_logits = false;  // now and then
 };
 
 // Labels are multiples of 1/1024, so that every dtype judges and decodes them alike.
@@ -205,6 +206,9 @@ class YoloCaseGenerator {
         logits[5 + c] = 2 * random_.Normal();
         if (given_.extreme_logits && random_.Chance(0.05)) logits[5 + c] = Any({-60, 60, 25, -25});
       }
+    }
+    for (int64_t i = any_box ? 0 : 4; i < 5 + given_.classes && given_.infinite_logits; ++i) {
+      if (!std::isnan(logits[i]) && random_.Chance(0.2)) logits[i] = Any({HUGE_VAL, -HUGE_VAL});
     }
     if (given_.nan_predictions && any_box && random_.Chance(0.05)) logits[random_.Below(5)] = kNan;
     return logits;

@@ -2,7 +2,9 @@
 #ifndef DETLOSS_TESTS_CC_YOLOV3_CHECKS_H_
 #define DETLOSS_TESTS_CC_YOLOV3_CHECKS_H_
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -92,6 +94,148 @@ void CheckAllOptions(const Run& run) {
       YoloV3LossOptions options = choices;
       VaryYoloNumbers(++seed, shape, &options);
       ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, shape, seed, run); });
+    }
+  }
+}
+
+// What is lost for an infinite logit is infinite, or nothing.
+template <class Run>
+void CheckInfiniteLogits(const Run& run) {
+  uint64_t seed = 3000;
+  for (const YoloV3LossOptions& choices : AllYoloChoices()) {
+    YoloCaseShape shape;
+    shape.classes = ++seed % 2 == 0 ? 3 : 20;
+    shape.infinite_logits = true;
+    shape.nan_predictions = seed % 3 == 0;
+    shape.whole_classes = choices.cell.class_loss == ClassLoss::kNormalizedSigmoid;
+    YoloV3LossOptions options = choices;
+    VaryYoloNumbers(seed, shape, &options);
+    ForEachDtype([&](auto zero) { CheckRandomCase<decltype(zero)>(options, shape, seed, run); });
+  }
+}
+
+// Class logits that a dtype holds to the last bit stay as far apart when the same is added to all of a row.
+template <class Run>
+void CheckOffsetsOfClassLogits(const Run& run) {
+  for (bool focal : {false, true}) {
+    for (int64_t classes : {2, 20}) {
+      YoloV3LossOptions options;
+      options.cell.class_loss = ClassLoss::kSoftmax;
+      options.cell.class_focal = focal;
+      options.cell.label_smoothing = 0.125f;
+      YoloCaseShape shape;
+      shape.classes = classes;
+      shape.infinite_logits = true;
+      YoloCase<float> given = MakeYoloCase<float>(options, shape, static_cast<uint64_t>(classes));
+      const auto for_each_logit = [&](const auto& change) {
+        for (std::vector<float>& logits : given.y_pred) {
+          for (size_t i = 0; i < logits.size(); ++i) {
+            if (static_cast<int64_t>(i) % (5 + classes) >= 5) logits[i] = change(logits[i]);
+          }
+        }
+      };
+      for_each_logit([](float x) { return std::isfinite(x) ? std::round(16 * x) / 16 : x; });
+      const YoloCase<float> without = given;
+      const YoloRun<float> want = run(given);
+      for (float offset : {100.0f, -100.0f, 1e4f, 1e6f, -1e6f}) {
+        const check::Context context(check::Show(classes) + " classes, offset " + check::Show(offset));
+        given = without;
+        for_each_logit([&](float x) { return x + offset; });
+        CheckSameRun(run(given), want);
+      }
+    }
+  }
+}
+
+template <class T>
+void CheckNoNan(const YoloRun<T>& got) {
+  for (const auto* part : {&got.loss, &got.box, &got.xy, &got.wh, &got.object, &got.no_object, &got.class_term}) {
+    for (Compute<T> x : *part) CHECK(!std::isnan(x));
+  }
+  for (const std::vector<T>& scale : got.gradient) {
+    for (T x : scale) CHECK(!std::isnan(ToDouble(x)));
+  }
+}
+
+// NaN is left to NaN logits: whatever overflows is infinite, and what has no weight is nothing.
+template <class Run>
+void CheckNoOwnNan(const Run& run) {
+  Random random(11);
+  const auto any = [&](std::initializer_list<double> values) {
+    return values.begin()[random.Below(static_cast<int64_t>(values.size()))];
+  };
+  uint64_t seed = 4000;
+  for (const YoloV3LossOptions& choices : AllYoloChoices()) {
+    YoloV3LossOptions options = choices;
+    YoloCaseShape shape;
+    shape.classes = 1 + random.Below(20);
+    shape.objects = 0.4;
+    VaryYoloNumbers(++seed, shape, &options);
+    const check::Context context(Describe(options, shape, seed));
+    ForEachDtype([&](auto zero) {
+      using T = decltype(zero);
+      YoloCase<T> given = MakeYoloCase<T>(options, shape, seed);
+      for (size_t scale = 0; scale < given.y_pred.size(); ++scale) {
+        for (T& x : given.y_pred[scale]) {
+          x = FromDouble<T>(any({0, random.Normal(), random.Normal(), 20, -20, 110, -110, 3e19, -3e19, 3e38, -3e38,
+                                 HUGE_VAL, -HUGE_VAL}));
+        }
+        for (Compute<T>& x : given.y_true[scale]) {
+          if (random.Chance(0.02)) x = static_cast<Compute<T>>(any({0, 1e-40, 1e-10, 0.5, 1, 2, 1e6}));
+        }
+      }
+      for (Compute<T>& x : given.loss_gradient) x = static_cast<Compute<T>>(any({0, 1, -1, 1e-40, 1e30}));
+      CheckNoNan(run(given));
+    });
+  }
+}
+
+// What has no weight is not looked at; NaN among the five logits of box and objectness is told by the loss alone.
+template <class Run>
+void CheckWeightsOfZero(const Run& run) {
+  struct Part {
+    float YoloCellOptions::* weight;
+    std::vector<float> YoloRun<float>::* term;
+    int first_column, last_column;
+  };
+  const Part kParts[] = {{&YoloCellOptions::box_weight, &YoloRun<float>::box, 0, 4},
+                         {&YoloCellOptions::object_weight, &YoloRun<float>::object, 4, 5},
+                         {&YoloCellOptions::no_object_weight, &YoloRun<float>::no_object, 4, 5},
+                         {&YoloCellOptions::class_weight, &YoloRun<float>::class_term, 5, 100}};
+  uint64_t seed = 0;
+  for (const YoloV3LossOptions& choices : AllYoloChoices()) {
+    const Part& part = kParts[++seed % 4];
+    YoloV3LossOptions options = choices;
+    options.ignore.thresh = 2;  // the boxes' places shall not matter
+    options.cell.*part.weight = 0;
+    YoloCaseShape shape;
+    const check::Context context(Describe(options, shape, seed) + ", weight " + check::Show(seed % 4));
+    YoloCase<float> given = MakeYoloCase<float>(options, shape, seed);
+    const YoloRun<float> want = run(given);
+    for (float x : want.*part.term) CHECK_EQUAL(x, 0.0f);
+    if (part.first_column == 4) continue;  // the other weight of the objectness reads it
+    const bool is_class = part.first_column == 5;
+    for (float far : {3e19f, 3e38f, HUGE_VALF, -HUGE_VALF, std::numeric_limits<float>::quiet_NaN()}) {
+      if (std::isnan(far) && !is_class) continue;
+      for (std::vector<float>& logits : given.y_pred) {
+        for (size_t i = 0; i < logits.size(); ++i) {
+          const int column = static_cast<int>(i) % static_cast<int>(5 + shape.classes);
+          if (column >= part.first_column && column < part.last_column) logits[i] = far;
+        }
+      }
+      CheckSameRun(run(given), want);
+    }
+  }
+  // Images without a weight.
+  for (const YoloV3LossOptions& options : AllYoloChoices()) {
+    YoloCase<float> given = MakeYoloCase<float>(options, YoloCaseShape(), ++seed);
+    given.loss_gradient.assign(given.loss_gradient.size(), 0);
+    Random random(seed);
+    for (std::vector<float>& logits : given.y_pred) {
+      for (float& x : logits) x = random.Chance(0.5) ? HUGE_VALF : random.Chance(0.5) ? -3e38f : std::nanf("");
+    }
+    for (const std::vector<float>& slopes : run(given).gradient) {
+      for (float slope : slopes) CHECK_EQUAL(slope, 0.0f);
     }
   }
 }

@@ -41,7 +41,8 @@ def sigmoid_focal(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]
     missed_slope = (1 - 2 * labels) * probability * complement
     alpha = labels * _FOCAL_ALPHA + (1 - labels) * (1 - _FOCAL_ALPHA)
     cross_entropy = _to_finite(sigmoid_cross_entropy(labels, logits))
-    slope = alpha * missed * (2 * missed_slope * cross_entropy + missed * (probability - labels))
+    # TensorFlow's optimizers reorder products, and twice the cross-entropy may be infinite where the slope is 0.
+    slope = alpha * missed * (2 * weighted(cross_entropy, missed_slope) + missed * (probability - labels))
     return alpha * missed**2 * cross_entropy, lambda upstream: (None, weighted(slope, upstream))
 
 

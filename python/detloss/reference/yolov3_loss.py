@@ -121,9 +121,13 @@ def yolov3_loss(
         ignored, too_many = _ignored_cells(scales, options)
         terms = [_terms(scale, mask, options) for scale, mask in zip(scales, ignored, strict=True)]
         box, xy, wh, object_, no_object, class_ = (tf.add_n(list(term)) for term in zip(*terms, strict=True))
-        hidden_nan = tf.reduce_any([too_many, *(_has_nan(scale) for scale in scales)], axis=0)
+        has_nan = tf.reduce_any([_has_nan(scale) for scale in scales], axis=0)
+        classes_have_nan = tf.reduce_any([_classes_have_nan(scale, options) for scale in scales], axis=0)
+        box, xy, wh, object_, no_object = (_overflowed(term, has_nan) for term in (box, xy, wh, object_, no_object))
+        class_ = _overflowed(class_, classes_have_nan)
+        hidden_nan = has_nan | too_many
         no_object += tf.where(hidden_nan, tf.constant(float("nan"), no_object.dtype), tf.zeros_like(no_object))
-        loss = box + object_ + no_object + class_
+        loss = _overflowed(box + object_ + no_object + class_, hidden_nan | classes_have_nan)
         if not return_components:
             return loss
         components = {
@@ -466,10 +470,27 @@ def _has_class_term(scale: _Scale, options: _Options) -> tf.Tensor:
     return targets.is_object
 
 
+def _overflowed(total: tf.Tensor, has_nan: tf.Tensor) -> tf.Tensor:
+    """A sum whose terms overflow in both directions is infinite: NaN is left to NaN logits. The gradient passes."""
+
+    @tf.custom_gradient
+    def infinite_where_needed(total: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        infinity = tf.constant(float("inf"), total.dtype)
+        return tf.where(tf.math.is_nan(total) & ~has_nan, infinity, total), lambda upstream: upstream
+
+    return infinite_where_needed(total)
+
+
 def _has_nan(scale: _Scale) -> tf.Tensor:
     """Whether a box or objectness logit of a valid cell is NaN, in an ignored one too: bool `[B]`."""
     is_nan = tf.reduce_any(tf.math.is_nan(scale.logits[..., :BOX_COLUMNS]), axis=-1)
     return tf.reduce_any(is_nan & scale.targets.valid, axis=[1, 2, 3])
+
+
+def _classes_have_nan(scale: _Scale, options: _Options) -> tf.Tensor:
+    """Whether a class logit that counts is NaN: bool `[B]`."""
+    is_nan = tf.reduce_any(tf.math.is_nan(scale.logits[..., BOX_COLUMNS:]), axis=-1)
+    return tf.reduce_any(is_nan & _has_class_term(scale, options), axis=[1, 2, 3])
 
 
 def _where(condition: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
