@@ -33,6 +33,7 @@ struct SsdLossOutputs {
 template <class T>
 size_t SsdLossWorkspaceBytes(const SsdShape& shape);
 
+// Warns of invalid labels, and of rows that do not look like the layout that was guessed from their width.
 template <class T>
 Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, const Compute<T>* y_true, const T* y_pred,
                       const SsdLossOutputs<Compute<T>>& outputs, void* workspace, Executor& executor);
@@ -54,7 +55,8 @@ Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, con
                        const Compute<T>* y_true, const T* y_pred, const SsdLossResiduals<Compute<T>>& residuals,
                        T* gradient, void* workspace, Executor& executor);
 
-// The same on a device, where `invalid_is_error` is refused: nothing is known there before the work is done.
+// The same on a device, where InvalidTargets::kError is refused and nothing is warned of: nothing is known there before
+// the work is done.
 template <class T>
 size_t SsdLossDeviceWorkspaceBytes(const SsdLossOptions& options, const SsdShape& shape);
 template <class T>

@@ -166,17 +166,17 @@ YoloBoxes<L> GatherBoxes(const Blocks& blocks, size_t scale, int64_t image, cons
 template <class L>
 std::string BrokenRule(const YoloCellOptions& options, const L* label, int64_t classes) {
   const YoloTarget<L> target = ReadTarget(options, label);
-  if (!target.valid) return "box and objectness finite, objectness from 0 to 1";
-  if (!(target.box.w > 0 && target.box.h > 0)) return "width and height above 0";
-  if (!(target.box.w * target.box.h < 2)) return "an area below 2, in units of the image";
-  if (!IsValidBox(target.box)) return "a centre inside the image, 0 to 1";
+  const std::string largest = Describe(LargestLabel<L>());
+  if (!target.valid) return "box and objectness finite, objectness from 0 to " + largest;
+  if (!AreValidCoordinates(label)) return "coordinates from -" + largest + " to " + largest;
+  if (!IsValidBox(target.box)) return "width and height above 0";
   if (options.corner_targets) return "a class index from 0 to " + std::to_string(classes - 1);
-  return "classes from 0 to 1, one at least above 0";
+  return "class scores from 0 to " + largest;
 }
 
 template <class L>
-Status InvalidTarget(const YoloCellOptions& options, const YoloV3Shape& shape, const Block& block, int64_t row,
-                     const L* label) {
+InvalidLabel DescribeLabel(const YoloCellOptions& options, const YoloV3Shape& shape, const Block& block, int64_t row,
+                           const L* label) {
   const int64_t in_image = block.first_row + row, cell = in_image / shape.anchors;
   const int64_t width = shape.scales[block.scale].width;
   std::string values;
@@ -185,11 +185,50 @@ Status InvalidTarget(const YoloCellOptions& options, const YoloV3Shape& shape, c
     values += (i > 0 ? ", " : "") + Describe(label[i]);
   }
   if (columns > kYoloClasses + 8) values += ", ...";
-  return Status::InvalidArgument("y_true: expected " + BrokenRule(options, label, shape.classes) +
-                                 " (invalid_targets=\"error\"), got [" + values + "] in image " +
-                                 std::to_string(block.image) + ", scale " + std::to_string(block.scale) + ", cell (" +
-                                 std::to_string(cell / width) + ", " + std::to_string(cell % width) + "), anchor " +
-                                 std::to_string(in_image % shape.anchors));
+  return {BrokenRule(options, label, shape.classes), "[" + values + "]",
+          "image " + std::to_string(block.image) + ", scale " + std::to_string(block.scale) + ", cell (" +
+              std::to_string(cell / width) + ", " + std::to_string(cell % width) + "), anchor " +
+              std::to_string(in_image % shape.anchors)};
+}
+
+// Whether an invalid label is so because of its class index, whatever else is wrong with it.
+template <class L>
+bool HasClassOutOfRange(const YoloCellOptions& options, const L* label, int64_t classes) {
+  return options.corner_targets && label[kYoloObjectness] != 0 &&
+         !AreValidClasses(options, label + kYoloClasses, classes);
+}
+
+// What the options ask to be done about the invalid labels that `work` counts: an error, a warning, or nothing.
+template <class L>
+Status JudgeTargets(const YoloV3LossOptions& options, const YoloV3Shape& shape, const Blocks& blocks,
+                    const std::vector<const L*>& y_true, const std::vector<uint8_t*>& selection,
+                    const YoloBlockSums* sums) {
+  if (options.invalid_targets == InvalidTargets::kSilent) return Status::Ok();
+  const YoloCellOptions& cell = options.cell;
+  const int64_t columns = LabelColumns(cell, shape.classes);
+  int64_t count = 0;
+  InvalidLabel first;
+  for (int64_t i = 0; i < blocks.count(); ++i) {
+    if (sums[i].num_invalid == 0) continue;
+    const Block block = blocks[i];
+    const int64_t flat_row = block.FlatRow(shape);
+    const auto describe = [&](int64_t row) {
+      return DescribeLabel(cell, shape, block, row, y_true[block.scale] + (flat_row + row) * columns);
+    };
+    if (count == 0) first = describe(sums[i].first_invalid);
+    count += sums[i].num_invalid;
+    if (options.invalid_targets == InvalidTargets::kError) return RefuseTarget(first, "error");
+    if (options.invalid_targets != InvalidTargets::kClassError) continue;
+    for (int64_t row = sums[i].first_invalid; row < block.rows; ++row) {
+      if (selection[block.scale][flat_row + row] != kYoloInvalid) continue;
+      const L* label = y_true[block.scale] + (flat_row + row) * columns;
+      if (!HasClassOutOfRange(cell, label, shape.classes)) continue;
+      InvalidLabel wrong = describe(row);
+      wrong.expected = "a class index from 0 to " + std::to_string(shape.classes - 1);
+      return RefuseTarget(wrong, "class_error");
+    }
+  }
+  return count == 0 ? Status::Ok() : WarnOfTargets(count, first);
 }
 
 void Add(const YoloBlockSums& block, YoloBlockSums* image) {
@@ -266,15 +305,8 @@ Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& sh
                      outputs.selection[block.scale] + row, work.boxes + blocks.RowsBefore(block), work.sums + i});
   });
 
-  if (options.invalid_is_error) {
-    for (int64_t i = 0; i < blocks.count(); ++i) {
-      const int64_t row = work.sums[i].first_invalid;
-      if (row < 0) continue;
-      const Block block = blocks[i];
-      const L* label = y_true[block.scale] + (block.FlatRow(shape) + row) * label_columns;
-      return InvalidTarget(cell, shape, block, row, label);
-    }
-  }
+  Status judgement = JudgeTargets(options, shape, blocks, y_true, outputs.selection, work.sums);
+  if (!judgement.ok()) return judgement;
   for (int64_t image = 0; image < shape.images; ++image) {
     for (size_t scale = 0; scale < scales; ++scale) {
       work.true_boxes[image * scales + scale] = GatherBoxes(blocks, scale, image, work);
@@ -300,7 +332,7 @@ Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& sh
     }
     WriteOutputs(image, sums, outputs);
   }
-  return Status::Ok();
+  return judgement;
 }
 
 template <class T>

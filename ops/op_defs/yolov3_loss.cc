@@ -108,7 +108,7 @@ REGISTER_OP("Detloss>YoloV3Loss")
     .Attr("class_weight: float = 1.0")
     .Attr("class_weights: list(float) = []")
     .Attr("target_format: {'center', 'corner'} = 'center'")
-    .Attr("invalid_targets: {'ignore', 'error'} = 'ignore'")
+    .Attr("invalid_targets: {'ignore', 'silent', 'error', 'class_error'} = 'ignore'")
     .SetShapeFn(InferYoloV3Loss)
     .Doc(R"doc(
 YOLOv3's loss, per image, over all scales given. `detloss.yolov3_loss` documents the semantics.

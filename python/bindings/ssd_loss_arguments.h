@@ -59,7 +59,7 @@ inline SsdLossOptions SsdLossOptionsFrom(const py::kwargs& given) {
   TakeSsdGradientOptions(reader, &options);
   TakeMiningOptions(reader, &options.mining);
   reader.Choose("rank_by", kRankings, &options.rank_by);
-  reader.Choose("invalid_targets", kInvalidTargets, &options.invalid_is_error);
+  reader.Choose("invalid_targets", kInvalidTargets, &options.invalid_targets);
   reader.Finish();
   return options;
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cc/dtypes.h"
@@ -36,8 +37,14 @@ inline int64_t ByteCount(const TensorView& tensor) {
 
 inline std::string ShapeText(const Dimensions& shape) { return py::str(py::tuple(py::cast(shape))); }
 
+// Raises what a status warns of as a RuntimeWarning, once per process.
 inline void ThrowIfError(const Status& status) {
-  if (status.ok()) return;
+  static bool warned = false;  // under the interpreter's lock
+  if (status.ok()) {
+    if (status.message().empty() || std::exchange(warned, true)) return;
+    if (PyErr_WarnEx(PyExc_RuntimeWarning, status.message().c_str(), 1) != 0) throw py::error_already_set();
+    return;
+  }
   if (status.is_internal()) throw std::runtime_error(status.message());
   throw py::value_error(status.message());
 }

@@ -21,7 +21,7 @@ def ssd_loss_forward(
     rank_by: Literal["loss", "foreground"] = "loss",
     normalizer: Normalizer = "batch",
     from_logits: bool = False,
-    invalid_targets: Literal["ignore", "error"] = "ignore",
+    invalid_targets: Literal["ignore", "silent", "error"] = "ignore",
     num_classes: int = 0,
     class_column: int = 0,
     box_column: int = -12,

@@ -9,7 +9,7 @@ from detloss.option_checks import check_count, check_non_negative, check_option
 MINING_SCOPES = ("batch", "image", "image_uniform")
 RANKINGS = ("loss", "foreground")
 NORMALIZERS = ("batch", "image", "image_selected")
-INVALID_TARGETS = ("ignore", "error")
+INVALID_TARGETS = ("ignore", "silent", "error")
 
 
 def check_mining_options(neg_pos_ratio: float, n_neg_min: int, mining_scope: str) -> None:

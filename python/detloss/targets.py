@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detloss.label_range import LARGEST_LABEL
 from detloss.option_checks import check_option
 from detloss.ssd_layout import SSDLayout, as_layout
 from detloss.yolov3_options import TARGET_FORMATS
@@ -32,13 +33,14 @@ def check_targets(
 ) -> None:
     """Checks labels by the rules of `yolov3_loss`, or of `ssd_loss` if a layout is given; TensorFlow is not needed.
 
-    A YOLOv3 label is invalid if one of the five box and objectness values is not finite or the objectness is not within
-    [0, 1]; with an object (objectness not 0) also if x or y is not within [0, 1], w or h is not above 0, w * h is not
-    below 2, or no class is in range: class scores within [0, 1] and one of them above 0, or a class index from 0 to
-    below `num_classes`. The losses leave such a cell out and count it in `num_invalid`.
+    A YOLOv3 label is invalid if one of the five box and objectness values is not finite or the objectness is negative;
+    with an object (objectness not 0) also if w or h is not above 0, as with swapped corners, a class score is negative
+    or not finite, or a class index is not from 0 to below `num_classes`. Anything else is valid: an objectness or class
+    score above 1 weights its terms, a row of scores may be all zero, a centre may lie outside the image. Nothing of an
+    object may exceed 1e6 in magnitude. The losses leave an invalid cell out and count it in `num_invalid`.
 
-    An SSD label is invalid if a class label (or the positive flag) is negative or not finite, or an offset of a
-    positive box is not finite.
+    An SSD label is invalid if a class label (or the positive flag) is not from 0 to 1e6, or an offset of a positive box
+    is not within 1e6.
 
     Args:
       y_true: YOLOv3: labels `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for `"corner"`), or a list or tuple of them, one
@@ -95,22 +97,21 @@ def _yolov3_rules(labels: _Labels, target_format: str, num_classes: int | None) 
             f"{list(labels.shape)}"
         )
     with np.errstate(invalid="ignore", over="ignore"):
-        x, y, w, h = _center_and_size(labels, corner)
+        w, h = _size(labels, corner)
         objectness = labels[..., 4]
         is_object = objectness != 0
         return [
             ("box and objectness must be finite", ~np.isfinite(labels[..., :_FIRST_CLASS]).all(axis=-1)),
-            ("objectness must be within [0, 1]", ~_within_0_and_1(objectness)),
-            ("x and y of the centre must be within [0, 1]", is_object & ~(_within_0_and_1(x) & _within_0_and_1(y))),
+            (f"objectness must be within [0, {LARGEST_LABEL:g}]", ~_is_weight(objectness)),
+            (f"coordinates must be within {LARGEST_LABEL:g}", is_object & ~_is_within(labels[..., :4]).all(axis=-1)),
             ("w and h must be above 0", is_object & ~((w > 0) & (h > 0))),
-            ("w * h must be below 2", is_object & ~(w * h < 2)),
             _class_rule(labels, is_object, num_classes if corner else None),
         ]
 
 
-def _center_and_size(labels: _Labels, corner: bool) -> tuple[_Labels, ...]:
+def _size(labels: _Labels, corner: bool) -> tuple[_Labels, _Labels]:
     a, b, c, d = np.moveaxis(labels[..., :4], -1, 0)
-    return ((a + c) / 2, (b + d) / 2, c - a, d - b) if corner else (a, b, c, d)
+    return (c - a, d - b) if corner else (c, d)
 
 
 def _class_rule(labels: _Labels, is_object: _Mask, num_classes: int | None) -> _Rule:
@@ -120,9 +121,8 @@ def _class_rule(labels: _Labels, is_object: _Mask, num_classes: int | None) -> _
         return f"the class index must be within [0, {num_classes})", is_object & ~((index >= 0) & (index < num_classes))
     # Most cells hold no object: only the others' scores are read.
     bad = np.zeros(is_object.shape, np.bool_)
-    scores = labels[is_object, _FIRST_CLASS:]
-    bad[is_object] = ~(_within_0_and_1(scores).all(axis=-1) & (scores > 0).any(axis=-1))
-    return "class scores must be within [0, 1], and one of them above 0", bad
+    bad[is_object] = ~_is_weight(labels[is_object, _FIRST_CLASS:]).all(axis=-1)
+    return f"class scores must be within [0, {LARGEST_LABEL:g}]", bad
 
 
 def _check_ssd_targets(labels: _Labels, layout: SSDLayout) -> None:
@@ -132,24 +132,25 @@ def _check_ssd_targets(labels: _Labels, layout: SSDLayout) -> None:
     assert columns.num_classes is not None
     classes = labels[..., columns.class_column : columns.class_column + columns.num_classes]
     offsets = labels[..., columns.box_column : columns.box_column + 4]
-    rules: list[_Rule] = [("class labels must be finite and at least 0", np.any(~_is_weight(classes), axis=-1))]
+    rules: list[_Rule] = [(f"class labels must be within [0, {LARGEST_LABEL:g}]", ~_is_weight(classes).all(axis=-1))]
     if columns.positive_column is None:
         positive = classes[..., 1:].max(axis=-1)
     else:
         positive = labels[..., columns.positive_column]
-        rules.append(("the positive flag must be finite and at least 0", ~_is_weight(positive)))
-    rules.append(("offsets of a positive box must be finite", (positive != 0) & ~np.isfinite(offsets).all(axis=-1)))
+        rules.append((f"the positive flag must be within [0, {LARGEST_LABEL:g}]", ~_is_weight(positive)))
+    bad_offsets = (positive != 0) & ~_is_within(offsets).all(axis=-1)
+    rules.append((f"offsets of a positive box must be within {LARGEST_LABEL:g}", bad_offsets))
     found, lines = _broken(labels, rules, lambda index: f"image {index[0]}, box {index[1]}", "labels")
     _raise_for(lines, found, "boxes")
 
 
 def _is_weight(labels: _Labels) -> _Mask:
-    return np.isfinite(labels) & (labels >= 0)
+    """False for NaN, here and below."""
+    return (labels >= 0) & (labels <= LARGEST_LABEL)
 
 
-def _within_0_and_1(labels: _Labels) -> _Mask:
-    """False for NaN."""
-    return (labels >= 0) & (labels <= 1)
+def _is_within(labels: _Labels) -> _Mask:
+    return (labels >= -LARGEST_LABEL) & (labels <= LARGEST_LABEL)
 
 
 def _as_labels(name: str, value: Any) -> _Labels:

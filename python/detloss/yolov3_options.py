@@ -17,7 +17,7 @@ BOX_LOSSES = ("classic", "squared", *IOU_LOSSES)
 CLASS_LOSSES = ("sigmoid", "softmax", "normalized_sigmoid", "none")
 FOCAL_CLASS_LOSSES = ("sigmoid", "softmax")
 TARGET_FORMATS = ("center", "corner")
-INVALID_TARGETS = ("ignore", "error")
+INVALID_TARGETS = ("ignore", "silent", "error", "class_error")
 WEIGHTS = ("box_weight", "object_weight", "no_object_weight", "class_weight")
 
 

@@ -45,7 +45,7 @@ PlainSsdBox ReadPlainBox(const SsdLayout& layout, const Compute<T>* truth, const
     box.offsets[i] = truth[layout.box_column + i];
     box.predicted[i] = ToDouble(prediction[layout.box_column + i]);
   }
-  const auto is_weight = [](double x) { return std::isfinite(x) && x >= 0; };
+  const auto is_weight = [](double x) { return x >= 0 && x <= 1e6; };
   box.valid = std::all_of(box.labels.begin(), box.labels.end(), is_weight);
   box.positive = *std::max_element(box.labels.begin() + 1, box.labels.end());
   box.negative = box.labels[0];
@@ -55,7 +55,7 @@ PlainSsdBox ReadPlainBox(const SsdLayout& layout, const Compute<T>* truth, const
     box.valid = box.valid && is_weight(box.positive);
   }
   if (box.positive > 0) {
-    box.valid = box.valid && std::all_of(box.offsets, box.offsets + 4, [](double x) { return std::isfinite(x); });
+    box.valid = box.valid && std::all_of(box.offsets, box.offsets + 4, [](double x) { return std::fabs(x) <= 1e6; });
   }
   if (!box.valid) box.positive = box.negative = 0;
   return box;

@@ -47,7 +47,7 @@ def yolo_loss(
       num_classes: classes.
       ignore_thresh: IoU with a true box from which a cell without an object is ignored.
       print_loss: whether to print the loss and its terms at every call. XLA cannot: under it a warning is all.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid label (CPU only).
+      invalid_targets: `"ignore"`, `"silent"` or `"error"`: what happens to invalid labels, see `detloss.yolov3_loss`.
 
     Returns:
       `[1]`, at least float32.

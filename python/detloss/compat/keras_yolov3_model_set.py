@@ -57,7 +57,7 @@ def yolo3_loss(
       use_focal_obj_loss: whether the objectness loss is focal, in every cell and without ignoring.
       use_softmax_loss: whether the classes are exclusive.
       iou_loss_type: `"iou"`, `"giou"`, `"diou"`, `"ciou"`, `"siou"`, or `None` for YOLOv3's own box loss.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid label (CPU only).
+      invalid_targets: `"ignore"`, `"silent"` or `"error"`: what happens to invalid labels, see `detloss.yolov3_loss`.
 
     Returns:
       The loss `[1]`, and the location, confidence and class loss as scalars without gradient; at least float32.

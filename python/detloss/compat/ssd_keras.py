@@ -38,7 +38,7 @@ class SSDLoss:
       neg_pos_ratio: hard negatives kept per positive.
       n_neg_min: hard negatives to keep per batch at least.
       alpha: weight of the localization loss.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid box (CPU only).
+      invalid_targets: `"ignore"`, `"silent"` or `"error"`: what happens to invalid labels, see `detloss.ssd_loss`.
     """
 
     def __init__(

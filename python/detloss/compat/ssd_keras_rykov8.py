@@ -64,7 +64,7 @@ class MultiboxLoss:
       neg_pos_ratio: hard negatives kept per positive.
       background_label_id: 0.
       negatives_for_hard: hard negatives kept per image when no image of the batch asks for any.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid box (CPU only).
+      invalid_targets: `"ignore"`, `"silent"` or `"error"`: what happens to invalid labels, see `detloss.ssd_loss`.
 
     Raises:
       ValueError: `background_label_id` is not 0.

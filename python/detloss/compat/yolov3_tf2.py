@@ -31,7 +31,8 @@ class YoloLoss(LossCallable):
       anchors: widths and heights relative to the image, `[A, 2]`; an array or a list.
       classes: classes.
       ignore_thresh: IoU with a true box from which a cell without an object is ignored.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid label (CPU only).
+      invalid_targets: `"class_error"`: on a CPU a class index out of range raises, as in the original, and other
+        invalid labels are left out. `"ignore"`, `"silent"` and `"error"` as in `detloss.yolov3_loss`.
 
     Raises:
       ValueError: `anchors` has another shape.
@@ -40,7 +41,7 @@ class YoloLoss(LossCallable):
     anchors: Any
     classes: int = 80
     ignore_thresh: float = 0.5
-    invalid_targets: str = dataclasses.field(default="ignore", kw_only=True)
+    invalid_targets: str = dataclasses.field(default="class_error", kw_only=True)
 
     #: What the original's factory returns is called so.
     __name__ = "yolo_loss"

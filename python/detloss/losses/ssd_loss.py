@@ -28,7 +28,7 @@ class SSDLoss(SSDLossMixin, PerImageLoss):
       normalizer: `"batch"`, `"image"` or `"image_selected"`.
       from_logits: whether the class columns are logits.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"`, `"silent"` or `"error"`.
       reduction: any reduction of Keras 3; `"none"` and `None` give the weighted losses per image, `[B]`.
       name: name of the loss.
       dtype: `"float64"` computes in float64, any other in float32. `None`: Keras' `floatx`.

@@ -46,7 +46,7 @@ class YOLOv3LossLayer(YOLOv3LossLayerMixin, keras.layers.Layer):
       class_weight: factor of the class term.
       class_weights: factor of every class, or `None`.
       target_format: `"center"` or `"corner"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"`, `"silent"`, `"error"` or `"class_error"`.
       name: name of the layer.
       **keras_options: other options of a Keras layer.
     """

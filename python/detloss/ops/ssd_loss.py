@@ -47,8 +47,9 @@ def ssd_loss(
     `loss_b = (sum cls * pos + sum_kept cls + alpha * sum loc * pos) / max(1, n_pos) * B`. After Liu et al., "SSD:
     Single Shot MultiBox Detector" (arXiv:1512.02325), as pierluigiferrari/ssd_keras and rykov8/ssd_keras wrote it.
 
-    A box whose class labels are all zero is neutral and takes no part. A box with a non-finite or negative class label,
-    or a positive one with a non-finite offset, is treated as neutral and counted. A NaN prediction that enters the
+    A box whose class labels are all zero is neutral and takes no part. A box with a class label (or flag) that is not
+    finite, below 0 or above 1e6, or a positive one with an offset that is not finite or beyond 1e6 in magnitude, is
+    treated as neutral and counted. A NaN prediction that enters the
     cross-entropy of a positive or of a candidate makes its image's loss NaN, kept or not; with probabilities, entries
     whose label is zero are not read.
 
@@ -67,7 +68,10 @@ def ssd_loss(
         `"image_selected"`: confidence by `n_pos + n_kept` of the image, localization by `max(1, n_pos)`.
       from_logits: whether the class columns of `y_pred` are logits rather than softmax probabilities.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid box (CPU only).
+      invalid_targets: what happens to invalid labels. `"ignore"`: they are left out, and a CPU logs one warning per
+        process that says how many there are and which is the first; a GPU logs nothing. It also warns of rows whose
+        labels lie elsewhere than a layout without `num_classes` took them to. `"silent"`: neither is said. `"error"`:
+        the first invalid label raises (CPU only).
       return_components: whether to return the components too.
       name: name of the op.
 
@@ -79,8 +83,7 @@ def ssd_loss(
     Raises:
       TypeError: `y_pred` is not floating point, `y_true` not numeric.
       ValueError: an option or a static shape is wrong.
-      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is invalid under
-        `invalid_targets="error"`.
+      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is what `invalid_targets` refuses.
     """
     options: dict[str, Any] = dict(
         neg_pos_ratio=neg_pos_ratio,

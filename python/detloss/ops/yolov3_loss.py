@@ -62,8 +62,10 @@ def yolov3_loss(
     * class, times `obj`: see `class_loss`.
 
     An invalid label leaves every term and the true boxes, and is counted: a value of box or objectness that is not
-    finite, objectness outside 0 to 1, and with an object a width or height of 0 or less, an area of 2 or more, a centre
-    outside the image, or no class in range. A NaN among the five logits of box and objectness of any valid cell makes
+    finite, an objectness below 0, and with an object a width or height of 0 or less (swapped corners), a class score
+    that is not finite or below 0, a class index out of range, or anything beyond 1e6 in magnitude. All else is valid,
+    as in the repositories: an objectness and scores above 1 are weights, no score need be above 0, and a centre may lie
+    outside the image: the cell that holds the label says where it counts. A NaN among the five logits of box and objectness of any valid cell makes
     its image's loss NaN; class logits count only where the class term applies, and other elements are not read. Widths
     and heights are decoded from logits clamped to -20 to 20.
 
@@ -96,7 +98,10 @@ def yolov3_loss(
       class_weights: factor of every class, or None.
       target_format: `"center"`: rows `x, y, w, h, objectness, C classes`; `"corner"`:
         `x1, y1, x2, y2, objectness, class index`; coordinates relative to the image, 0 to 1.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid label (CPU only).
+      invalid_targets: what happens to invalid labels. `"ignore"`: they are left out, and a CPU logs one warning per
+        process that says how many there are and which is the first; a GPU logs nothing. `"silent"`: they are left out.
+        `"error"`: the first one raises (CPU only). `"class_error"`: a class index out of range raises on a CPU, and
+        the rest is as with `"ignore"`.
       return_components: whether to return the components too.
       name: name of the op.
 
@@ -108,8 +113,7 @@ def yolov3_loss(
     Raises:
       TypeError: `y_pred` is not floating point, `y_true` not numeric.
       ValueError: an option, the number of scales or a static shape is wrong.
-      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is invalid under
-        `invalid_targets="error"`.
+      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is what `invalid_targets` refuses.
     """
     options: dict[str, Any] = dict(
         ignore_thresh=ignore_thresh,

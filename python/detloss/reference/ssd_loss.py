@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from detloss.label_range import LARGEST_LABEL
 from detloss.ops import arguments
 from detloss.reference.hard_negative_mining import select_hardest
 from detloss.ssd_layout import SSDLayout, as_layout
@@ -50,7 +51,7 @@ def ssd_loss(
       normalizer: `"batch"`, `"image"` or `"image_selected"`.
       from_logits: whether the class columns of `y_pred` are logits rather than softmax probabilities.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"` or `"silent"`, which are the same here, or `"error"`.
       return_components: whether to return the components too.
       name: name scope of the operations.
 
@@ -184,7 +185,7 @@ def _read_targets(labels: tf.Tensor, columns: _Columns) -> _Targets:
         positive = labels[:, :, columns.positive]
         negative = 1 - positive
         valid &= _is_weight(positive)
-    valid &= (positive == 0) | tf.reduce_all(tf.math.is_finite(offsets), axis=-1)
+    valid &= (positive == 0) | tf.reduce_all(tf.abs(offsets) <= LARGEST_LABEL, axis=-1)
     zero = tf.zeros([], labels.dtype)
     return _Targets(
         tf.where(_is_weight(classes), classes, zero),
@@ -196,8 +197,8 @@ def _read_targets(labels: tf.Tensor, columns: _Columns) -> _Targets:
 
 
 def _is_weight(labels: tf.Tensor) -> tf.Tensor:
-    """Finite and not negative; NaN fails the first comparison."""
-    return (labels >= 0) & (labels <= labels.dtype.max)
+    """False for NaN."""
+    return (labels >= 0) & (labels <= LARGEST_LABEL)
 
 
 def _refuse_invalid(invalid: tf.Tensor, labels: tf.Tensor, columns: _Columns) -> None:
@@ -208,7 +209,8 @@ def _refuse_invalid(invalid: tf.Tensor, labels: tf.Tensor, columns: _Columns) ->
         n_boxes = tf.shape(invalid)[1]
         row = labels[first // n_boxes, first % n_boxes]
         description = [
-            "y_true: expected finite class labels of at least 0 and finite offsets of positive boxes, got in image",
+            f"y_true: expected class labels from 0 to {LARGEST_LABEL:g} and offsets of positive boxes within "
+            f"{LARGEST_LABEL:g}, got in image",
             first // n_boxes,
             "box",
             first % n_boxes,

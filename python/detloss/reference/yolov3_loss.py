@@ -58,8 +58,8 @@ def yolov3_loss(
 
     The IoU of every predicted box with every true box is held in memory, so the number of true boxes is limited. XLA
     drops assertions: compiled with `jit_compile=True`, an image with more than `max_boxes` gives a NaN loss instead of
-    an error, `invalid_targets="error"` behaves as `"ignore"`, and shapes are checked only as far as they are known when
-    the function is traced.
+    an error, `invalid_targets="error"` and `"class_error"` behave as `"ignore"`, and shapes are checked only as far as
+    they are known when the function is traced. Nothing is logged about invalid labels.
 
     Args:
       y_true: labels `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for `"corner"`), any numeric dtype, or one per scale.
@@ -82,7 +82,7 @@ def yolov3_loss(
       class_weight: weight of the class term.
       class_weights: one weight per class.
       target_format: `"center"` or `"corner"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"` or `"silent"`, which are the same here, `"error"` or `"class_error"`.
       return_components: whether to return the components too.
       name: name scope of the operations.
       max_boxes: most true boxes that an image may have, per scale or in all as `ignore_scope` says.
@@ -204,8 +204,7 @@ def _as_scales(
         labels, logits = _of_matching_shape(name, labels, logits, len(sizes[index]), options.target_format)
         num_classes = _num_classes(logits, options.class_weights)
         targets = read_targets(labels, num_classes, options.target_format)
-        if options.invalid_targets == "error":
-            refuse_invalid(targets.valid, labels, index)
+        refuse_invalid(targets, labels, index, options.invalid_targets)
         scales.append(_scale(logits, targets, sizes[index], strides[index], factors[index]))
     return scales
 
@@ -421,7 +420,7 @@ def _objectness_terms(scale: _Scale, ignored: tf.Tensor, options: _Options) -> t
         focal = cross_entropy.sigmoid_focal(smoothed, _where(targets.valid, logits))
         object_, no_object = labels * focal, no_object_weights * focal
     else:
-        counts = targets.valid & ~ignored & (labels < 1)
+        counts = targets.valid & ~ignored & (labels != 1)
         no_object_weights = _where(counts, 1 - labels)
         object_ = labels * cross_entropy.sigmoid_cross_entropy(smoothed, _where(targets.is_object, logits))
         no_object = no_object_weights * cross_entropy.sigmoid_cross_entropy(labels, _where(counts, logits))

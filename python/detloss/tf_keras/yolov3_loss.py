@@ -41,7 +41,7 @@ class YOLOv3Loss(YOLOv3LossMixin, tf_keras.losses.Loss):
       class_weight: factor of the class term.
       class_weights: factor of every class, or `None`.
       target_format: `"center"` or `"corner"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"`, `"silent"`, `"error"` or `"class_error"`.
       reduction: any reduction of tf_keras; `"none"` gives the weighted losses per image, `[B]`.
       name: name of the loss.
     """
