@@ -132,13 +132,15 @@ def _check_ssd_targets(labels: _Labels, layout: SSDLayout) -> None:
     assert columns.num_classes is not None
     classes = labels[..., columns.class_column : columns.class_column + columns.num_classes]
     offsets = labels[..., columns.box_column : columns.box_column + 4]
-    rules: list[_Rule] = [(f"class labels must be within [0, {LARGEST_LABEL:g}]", ~_is_weight(classes).all(axis=-1))]
+    rules: list[_Rule] = [
+        (f"class labels must be within [0, {LARGEST_LABEL:g}]", np.any(~_is_weight(classes), axis=-1))
+    ]
     if columns.positive_column is None:
         positive = classes[..., 1:].max(axis=-1)
     else:
         positive = labels[..., columns.positive_column]
         rules.append((f"the positive flag must be within [0, {LARGEST_LABEL:g}]", ~_is_weight(positive)))
-    bad_offsets = (positive != 0) & ~_is_within(offsets).all(axis=-1)
+    bad_offsets = (positive != 0) & np.any(~_is_within(offsets), axis=-1)
     rules.append((f"offsets of a positive box must be within {LARGEST_LABEL:g}", bad_offsets))
     found, lines = _broken(labels, rules, lambda index: f"image {index[0]}, box {index[1]}", "labels")
     _raise_for(lines, found, "boxes")
