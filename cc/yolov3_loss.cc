@@ -10,6 +10,7 @@
 #include "cc/streaming.h"
 #include "cc/workspace.h"
 #include "cc/yolov3_loss_kernels.h"
+#include "cc/yolov3_terms.h"
 
 namespace detloss {
 namespace {
@@ -240,19 +241,19 @@ void Add(const YoloBlockSums& block, YoloBlockSums* image) {
   image->class_term += block.class_term;
   image->num_invalid += block.num_invalid;
   image->is_nan |= block.is_nan;
+  image->class_is_nan |= block.class_is_nan;
 }
 
 template <class L>
 void WriteOutputs(int64_t image, const YoloBlockSums& sums, const YoloV3LossOutputs<L>& outputs) {
-  const double box = sums.xy + sums.wh + sums.overlap;
-  const double no_object = sums.is_nan ? std::numeric_limits<double>::quiet_NaN() : sums.no_object;
-  outputs.loss[image] = static_cast<L>(box + sums.object + no_object + sums.class_term);
-  outputs.box[image] = static_cast<L>(box);
-  outputs.xy[image] = static_cast<L>(sums.xy);
-  outputs.wh[image] = static_cast<L>(sums.wh);
-  outputs.object[image] = static_cast<L>(sums.object);
-  outputs.no_object[image] = static_cast<L>(no_object);
-  outputs.class_term[image] = static_cast<L>(sums.class_term);
+  const YoloTerms terms = TermsOf(sums);
+  outputs.loss[image] = static_cast<L>(terms.loss);
+  outputs.box[image] = static_cast<L>(terms.box);
+  outputs.xy[image] = static_cast<L>(terms.xy);
+  outputs.wh[image] = static_cast<L>(terms.wh);
+  outputs.object[image] = static_cast<L>(terms.object);
+  outputs.no_object[image] = static_cast<L>(terms.no_object);
+  outputs.class_term[image] = static_cast<L>(terms.class_term);
   outputs.num_invalid[image] = static_cast<int32_t>(sums.num_invalid);
 }
 

@@ -24,7 +24,9 @@ struct Total {
     magnitude += other.magnitude;
   }
 };
+// Nothing for a factor of 0, whatever the total is.
 inline Total operator*(double factor, const Total& total) {
+  if (factor == 0) return {};
   return {factor * total.value, std::fabs(factor) * total.magnitude};
 }
 

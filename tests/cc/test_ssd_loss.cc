@@ -267,16 +267,30 @@ TEST(LargeLogitsGiveFiniteLossesAndGradients) {
   CheckFloats(got.gradient, {0.5, -0.5, 0.5, -0.5, 0, 0, -0.5, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
 }
 
-TEST(AnInfiniteLargestLogitIsNan) {
+TEST(ALargestLogitThatIsInfiniteHasTheProbability) {
   SerialExecutor serial;
   SsdLossOptions options;
   options.from_logits = true;
-  for (float extreme : {HUGE_VALF, -HUGE_VALF}) {
-    const float other = extreme > 0 ? 0.0f : -HUGE_VALF;  // the second case has nothing else
-    const SsdRun<float> got = RunSsdLoss(SmallCase(options, {0, 1, 0, 0, 0, 0}, {other, extreme, 0, 0, 0, 0}), serial);
-    CHECK(std::isnan(got.loss[0]));
-    CHECK(std::isnan(got.gradient[0]) && std::isnan(got.gradient[1]));
-  }
+  const float inf = HUGE_VALF, nan = static_cast<float>(kNan);
+  const auto check_row = [&](float background, float foreground, double loss, double slope) {
+    const check::Context context("logits " + check::Show(background) + ", " + check::Show(foreground));
+    const SsdRun<float> got =
+        RunSsdLoss(SmallCase(options, {0, 1, 0, 0, 0, 0}, {background, foreground, 0, 0, 0, 0}), serial);
+    CHECK_NEAR(got.loss[0], loss, 1e-6);
+    CHECK_NEAR(got.gradient[0], slope, 0);
+    CHECK_NEAR(got.gradient[1], -slope, 0);
+  };
+  check_row(0, inf, 0, 0);
+  check_row(-inf, 0, 0, 0);
+  check_row(-inf, inf, 0, 0);
+  check_row(inf, 0, HUGE_VAL, 1);
+  check_row(inf, -inf, HUGE_VAL, 1);
+  check_row(0, -inf, HUGE_VAL, 1);
+  check_row(inf, inf, std::log(2.0), 0.5);
+  check_row(-inf, -inf, std::log(2.0), 0.5);
+  check_row(nan, inf, kNan, kNan);
+  check_row(inf, nan, kNan, kNan);
+  check_row(-inf, nan, kNan, kNan);
 }
 
 TEST(AMinusInfiniteLogitOfALabelIsAnInfiniteLoss) {

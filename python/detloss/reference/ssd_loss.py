@@ -9,6 +9,7 @@ import tensorflow as tf
 from detloss.label_range import LARGEST_LABEL
 from detloss.ops import arguments
 from detloss.reference.hard_negative_mining import select_hardest
+from detloss.reference.softmax import log_softmax
 from detloss.ssd_layout import SSDLayout, as_layout
 from detloss.ssd_options import check_ssd_loss_options
 
@@ -97,12 +98,12 @@ def ssd_loss(
             # A softmax mixes its whole row, so the rows that take no part must not enter it.
             scores = tf.where(weights != 0, scores, tf.zeros_like(scores))
         confidence = tf.reduce_sum(_cross_entropy(targets.classes * weights, scores, from_logits), axis=1)
-        localization = _localization(targets, predictions[:, :, columns.offsets])
+        localization = _localization(targets, predictions[:, :, columns.offsets], alpha)
 
         n_kept = tf.reduce_sum(kept, axis=1)
         confidence_scale, localization_scale = _scales(normalizer, n_pos, n_kept)
         hidden_nan = _nan_of_candidates(targets.negative, cls, keys)
-        localization *= alpha * localization_scale
+        localization *= localization_scale
         loss = confidence * confidence_scale + localization + hidden_nan
         if not return_components:
             return loss
@@ -230,30 +231,31 @@ def _refuse_invalid(invalid: tf.Tensor, labels: tf.Tensor, columns: _Columns) ->
 def _cross_entropy(labels: tf.Tensor, scores: tf.Tensor, from_logits: bool) -> tf.Tensor:
     """`-sum y_c log p_c` of every box, over the classes whose label is not zero: `[B, N]`."""
     if from_logits:
-        return -tf.reduce_sum(tf.math.multiply_no_nan(tf.nn.log_softmax(scores), labels), axis=-1)
-    # Not `tf.maximum`, whose gradient at NaN is zero.
-    smallest = tf.constant(_SMALLEST_PROBABILITY, scores.dtype)
-    return -tf.reduce_sum(tf.math.xlogy(labels, tf.where(scores < smallest, smallest, scores)), axis=-1)
+        return -tf.reduce_sum(tf.math.multiply_no_nan(log_softmax(scores), labels), axis=-1)
+    # Not `tf.clip_by_value`, whose gradient at NaN is zero.
+    smallest, largest = (tf.constant(bound, scores.dtype) for bound in (_SMALLEST_PROBABILITY, scores.dtype.max))
+    clipped = tf.where(scores < smallest, smallest, tf.where(scores > largest, largest, scores))
+    return -tf.reduce_sum(tf.math.xlogy(labels, clipped), axis=-1)
 
 
 def _ranking_keys(rank_by: str, cls: tf.Tensor, scores: tf.Tensor, negative: tf.Tensor, from_logits: bool) -> tf.Tensor:
     if rank_by == "loss":
         return tf.math.multiply_no_nan(cls, negative)
-    foreground = (tf.nn.softmax(scores) if from_logits else scores)[:, :, 1:]
+    foreground = (tf.exp(log_softmax(scores)) if from_logits else scores)[:, :, 1:]
     # Under XLA the maximum over an axis passes over NaN.
     has_nan = tf.reduce_any(tf.math.is_nan(foreground), axis=-1)
     largest = tf.where(has_nan, _nan(scores.dtype), tf.reduce_max(foreground, axis=-1))
     return tf.math.multiply_no_nan(largest, negative)
 
 
-def _localization(targets: _Targets, offsets: tf.Tensor) -> tf.Tensor:
+def _localization(targets: _Targets, offsets: tf.Tensor, alpha: float) -> tf.Tensor:
     """Smooth L1 of the positive boxes, weighted and summed per image: `[B]`."""
-    is_positive = (targets.positive != 0)[:, :, tf.newaxis]
-    error = tf.where(is_positive, offsets - targets.offsets, tf.zeros_like(offsets))
+    counts = ((targets.positive != 0) & (alpha != 0))[:, :, tf.newaxis]
+    error = tf.where(counts, offsets - targets.offsets, tf.zeros_like(offsets))
     # With the slope s = clip(error, -1, 1) smooth L1 is s * (error - s / 2), whose derivative is s.
     slope = tf.stop_gradient(tf.clip_by_value(error, -1, 1))
     smooth_l1 = tf.reduce_sum(slope * (error - slope / 2), axis=-1)
-    return tf.reduce_sum(smooth_l1 * targets.positive, axis=1)
+    return alpha * tf.reduce_sum(smooth_l1 * targets.positive, axis=1)
 
 
 def _scales(normalizer: str, n_pos: tf.Tensor, n_kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
