@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <new>
 
 #include "cc/float_environment.h"
 
@@ -66,7 +67,12 @@ void ParallelFor(Executor& executor, int64_t count, int64_t grain, const std::fu
   if (count <= 0) return;
   auto job = std::make_shared<Job>(count, grain, work);
   const int64_t helpers = std::min<int64_t>(executor.NumThreads(), job->ranges()) - 1;
-  for (int64_t i = 0; i < helpers; ++i) executor.Schedule([job] { job->Work(); });
+  try {
+    for (int64_t i = 0; i < helpers; ++i) executor.Schedule([job] { job->Work(); });
+  } catch (const std::bad_alloc&) {
+    // Helpers that have started hold references into the caller's frame, so that nothing may leave it now; the caller
+    // does without the others.
+  }
   job->Work();
   job->Wait();
 }

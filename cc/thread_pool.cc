@@ -1,12 +1,11 @@
 #include "cc/thread_pool.h"
 
+#include <exception>
 #include <utility>
 
 namespace detloss {
 
-ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < threads; ++i) helpers_.emplace_back([this] { Run(); });
-}
+ThreadPool::ThreadPool(int threads) { Grow(threads); }
 
 ThreadPool::~ThreadPool() {
   {
@@ -15,6 +14,17 @@ ThreadPool::~ThreadPool() {
   }
   wake_.notify_all();
   for (std::thread& helper : helpers_) helper.join();
+}
+
+void ThreadPool::Grow(int threads) {
+  try {
+    while (num_threads_ < threads) {
+      helpers_.emplace_back([this] { Run(); });
+      ++num_threads_;
+    }
+  } catch (const std::exception&) {
+    // No memory for a stack, or a limit of the system: fewer threads give the same bits.
+  }
 }
 
 void ThreadPool::Schedule(std::function<void()> task) {

@@ -67,6 +67,7 @@ inline SsdLossOptions SsdLossOptionsFrom(const py::kwargs& given) {
 inline SsdShape SsdShapeOf(const Dimensions& y_pred) {
   if (y_pred.size() != 3)
     throw py::value_error("y_pred: expected shape (batch, boxes, width), got " + ShapeText(y_pred));
+  CheckSizes("y_pred", y_pred);
   return {y_pred[0], y_pred[1], y_pred[2]};
 }
 
@@ -99,6 +100,7 @@ inline MiningShape MiningShapeOf(const Dimensions& negative_loss) {
   if (negative_loss.size() != 2) {
     throw py::value_error("negative_loss: expected shape (batch, boxes), got " + ShapeText(negative_loss));
   }
+  CheckSizes("negative_loss", negative_loss);
   return {negative_loss[0], negative_loss[1]};
 }
 
