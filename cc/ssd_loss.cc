@@ -170,7 +170,15 @@ Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, S
     return Status::InvalidArgument("alpha: expected a finite number of at least 0, got " + Describe(options.alpha));
   }
   Status status = CheckMiningOptions(options.mining);
-  return status.ok() ? ResolveLayout(options.layout, shape.width, &resolved->layout) : status;
+  return status.ok() ? ResolveSsdLayout(options.layout, shape, &resolved->layout) : status;
+}
+
+Status ResolveSsdLayout(const SsdLayout& layout, const SsdShape& shape, SsdLayout* resolved) {
+  const Status status = ResolveLayout(layout, shape.width, resolved);
+  if (status.ok()) return status;
+  const auto text = [](int64_t dimension) { return dimension < 0 ? "?" : std::to_string(dimension); };
+  return Status::InvalidArgument(status.message() + ": y_true and y_pred have shape [" + text(shape.images) + "," +
+                                 text(shape.boxes) + "," + text(shape.width) + "]");
 }
 
 template <class T>

@@ -16,6 +16,9 @@ namespace detloss {
 // Checks the options, and fills in what their layout leaves to the width of the rows.
 Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved);
 
+// ResolveLayout, whose errors then show the shape. Images and boxes may be unknown, -1.
+Status ResolveSsdLayout(const SsdLayout& layout, const SsdShape& shape, SsdLayout* resolved);
+
 // Per image, but for the selection, which is `[images, boxes]`. `positive`, `negative` and `localization` add up to the
 // loss.
 template <class L>

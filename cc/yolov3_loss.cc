@@ -62,7 +62,7 @@ Status CheckNumbers(const YoloV3LossOptions& options) {
     check(CheckRange("anchors", length, std::numeric_limits<float>::min(), kMost, "finite numbers above 0"));
   }
   for (float factor : options.grid_sense) check(CheckRange("grid_sense", factor, 1, kMost, "at least 1"));
-  for (int64_t stride : options.strides) check(CheckRange("strides", stride, 0, 1 << 20, "at least 0"));
+  for (int64_t stride : options.strides) check(CheckRange("strides", stride, 0, 1 << 20, "integers from 0 to 1048576"));
   return status;
 }
 

@@ -21,11 +21,13 @@ inline absl::Status CheckRank(const char* name, const tensorflow::TensorShape& s
       absl::StrCat(name, ": expected shape [", dimensions, "], got ", shape.DebugString()));
 }
 
+// `origin` follows the expected shape in the text: where it is from.
 inline absl::Status CheckShape(const char* name, const tensorflow::TensorShape& shape,
-                               const std::vector<int64_t>& expected) {
+                               const std::vector<int64_t>& expected, const char* origin = "") {
   if (shape == tensorflow::TensorShape(expected)) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat(name, ": expected shape [", absl::StrJoin(expected, ","), "], got ", shape.DebugString()));
+      absl::StrCat(name, ": expected shape [", absl::StrJoin(expected, ","), "]", origin, ", got ",
+                   shape.DebugString()));
 }
 
 }  // namespace detloss

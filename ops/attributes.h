@@ -38,7 +38,8 @@ absl::Status ReadLayout(Context* context, SsdLayout* layout) {
   TF_RETURN_IF_ERROR(context->GetAttr("class_column", &layout->class_column));
   TF_RETURN_IF_ERROR(context->GetAttr("box_column", &layout->box_column));
   TF_RETURN_IF_ERROR(context->GetAttr("has_positive_column", &layout->has_positive_column));
-  return context->GetAttr("positive_column", &layout->positive_column);
+  TF_RETURN_IF_ERROR(context->GetAttr("positive_column", &layout->positive_column));
+  return context->GetAttr("exact_width", &layout->exact_width);
 }
 
 template <class Context>

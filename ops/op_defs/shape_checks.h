@@ -18,12 +18,13 @@ inline absl::Status InferRank(tensorflow::shape_inference::InferenceContext* c, 
       absl::StrCat(name, ": expected shape [", dimensions, "], got ", c->DebugString(c->input(input))));
 }
 
+// `origin` follows the expected shape in the text: where it is from.
 inline absl::Status InferShape(tensorflow::shape_inference::InferenceContext* c, int input, const char* name,
                                tensorflow::shape_inference::ShapeHandle expected,
-                               tensorflow::shape_inference::ShapeHandle* shape) {
+                               tensorflow::shape_inference::ShapeHandle* shape, const char* origin = "") {
   if (c->Merge(c->input(input), expected, shape).ok()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, ": expected shape ", c->DebugString(expected), ", got ", c->DebugString(c->input(input))));
+  return absl::InvalidArgumentError(absl::StrCat(name, ": expected shape ", c->DebugString(expected), origin,
+                                                 ", got ", c->DebugString(c->input(input))));
 }
 
 // Labels and losses are float32, but float64 beside float64 predictions.

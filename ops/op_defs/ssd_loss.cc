@@ -1,11 +1,11 @@
 #include "ops/attributes.h"
 #include "ops/op_defs/shape_checks.h"
+#include "ops/ssd_loss_shapes.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace detloss {
 namespace {
 
-using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
@@ -13,12 +13,12 @@ using tensorflow::shape_inference::ShapeHandle;
 absl::Status InferBoxes(InferenceContext* c, int y_true, int y_pred, ShapeHandle* boxes) {
   TF_RETURN_IF_ERROR(CheckLabelDtype(c));
   TF_RETURN_IF_ERROR(InferRank(c, y_pred, "y_pred", 3, "batch, boxes, width", boxes));
-  TF_RETURN_IF_ERROR(InferShape(c, y_true, "y_true", *boxes, boxes));
-  const DimensionHandle width = c->Dim(*boxes, 2);
-  if (!c->ValueKnown(width)) return absl::OkStatus();
+  TF_RETURN_IF_ERROR(InferShape(c, y_true, "y_true", *boxes, boxes, kAsPredictions));
+  const SsdShape shape = {c->Value(c->Dim(*boxes, 0)), c->Value(c->Dim(*boxes, 1)), c->Value(c->Dim(*boxes, 2))};
+  if (shape.width < 0) return absl::OkStatus();
   SsdLayout layout, resolved;
   TF_RETURN_IF_ERROR(ReadLayout(c, &layout));
-  return ToAbsl(ResolveLayout(layout, c->Value(width), &resolved));
+  return ToAbsl(ResolveSsdLayout(layout, shape, &resolved));
 }
 
 // Eight outputs: six of [batch] for loss and components, num_invalid [batch], selection [batch, boxes].
@@ -73,6 +73,7 @@ REGISTER_OP("Detloss>SsdLoss")
     .Attr("box_column: int = -12")
     .Attr("has_positive_column: bool = false")
     .Attr("positive_column: int = 0")
+    .Attr("exact_width: bool = false")
     .SetShapeFn(InferSsdLoss)
     .Doc(R"doc(
 SSD loss with hard negative mining, per image. `detloss.ssd_loss` documents the semantics.
@@ -88,6 +89,7 @@ num_classes: Classes with the background; 0: the width minus 12.
 class_column: First class column. Negative columns count from the end of the row.
 box_column: First of the four offset columns.
 has_positive_column: Whether `positive_column` of the labels flags positives.
+exact_width: Whether rows have 12 columns beside the classes, or 4 where the offsets follow classes that begin the row.
 )doc");
 
 REGISTER_OP("Detloss>SsdLossGrad")
@@ -108,6 +110,7 @@ REGISTER_OP("Detloss>SsdLossGrad")
     .Attr("box_column: int = -12")
     .Attr("has_positive_column: bool = false")
     .Attr("positive_column: int = 0")
+    .Attr("exact_width: bool = false")
     .SetShapeFn(InferSsdLossGrad)
     .Doc(R"doc(
 Gradient of `Detloss>SsdLoss` with respect to `y_pred`.

@@ -12,6 +12,7 @@ from detloss import _registration, _tensorflow_version
 
 if TYPE_CHECKING:
     from detloss import compat, device, losses, reference
+    from detloss._registration import load
     from detloss.losses import SSDLoss, YOLOv3Loss, YOLOv3LossLayer
     from detloss.ops.hard_negative_mining import hard_negative_mask
     from detloss.ops.ssd_loss import ssd_loss
@@ -30,6 +31,7 @@ __all__ = [
     "compat",
     "device",
     "hard_negative_mask",
+    "load",
     "losses",
     "reference",
     "ssd_loss",
@@ -44,6 +46,7 @@ _HOME = {
     "YOLOv3LossLayer": "detloss.losses",
     "check_targets": "detloss.targets",
     "hard_negative_mask": "detloss.ops.hard_negative_mining",
+    "load": "detloss._registration",
     "ssd_loss": "detloss.ops.ssd_loss",
     "yolo_ignore_mask": "detloss.ops.yolo_ignore_mask",
     "yolov3_loss": "detloss.ops.yolov3_loss",
@@ -66,4 +69,4 @@ def __dir__() -> list[str]:
 
 
 _tensorflow_version.check(_tensorflow_version.installed_version())
-_registration.register_when_keras_is_imported()
+_registration.register_when_imported()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from detloss.label_range import LARGEST_LABEL
-from detloss.option_checks import check_option
+from detloss.option_checks import check_count, check_option
 from detloss.ssd_layout import SSDLayout, as_layout
+from detloss.target_shapes import Shape, check_ssd_shape, check_yolov3_shape
 from detloss.yolov3_options import TARGET_FORMATS
 
 _FIRST_CLASS = 5
@@ -27,7 +29,7 @@ _Rule = tuple[str, _Mask]
 def check_targets(
     y_true: Any,
     *,
-    target_format: str = "center",
+    target_format: str | None = None,
     num_classes: int | None = None,
     layout: SSDLayout | str | None = None,
 ) -> None:
@@ -42,37 +44,102 @@ def check_targets(
     An SSD label is invalid if a class label (or the positive flag) is not from 0 to 1e6, or an offset of a positive box
     is not within 1e6.
 
+    In a data pipeline, after batching; in a graph the check runs whenever the graph does, and a failure reaches the
+    user as `InvalidArgumentError` with the same text:
+
+        def checked(images, y_true):
+            detloss.check_targets(y_true, num_classes=80)
+            return images, y_true
+
+        dataset = dataset.batch(16).map(checked, num_parallel_calls=tf.data.AUTOTUNE)
+
     Args:
       y_true: YOLOv3: labels `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for `"corner"`), or a list or tuple of them, one
         per scale. SSD: labels `[B, N, width]`. Any numeric dtype; checked as float32, as the losses read them.
-      target_format: `"center"` (x, y, w, h of the centre, relative to the input) or `"corner"` (x1, y1, x2, y2).
-      num_classes: number of classes; needed for `"corner"`, compared with the shape for `"center"` if given.
+      target_format: `"center"` (x, y, w, h of the centre, relative to the input) or `"corner"` (x1, y1, x2, y2). `None`
+        is `"center"`, but labels of 6 columns then need `num_classes`: they could be of either format.
+      num_classes: number of classes; needed for `"corner"`, compared with the shape otherwise if given. SSD counts the
+        background.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"` for SSD labels.
 
     Raises:
       ValueError: labels are invalid: the text names the first few by image, scale, cell, anchor (image and box for
-        SSD), the rule they break and their values, and says how many there are; or an argument is wrong.
-      TypeError: labels that are no numbers.
+        SSD), the rule they break and their values, and says how many there are; or an argument is wrong, or labels
+        have another shape than the arguments say, and the text tells how labels of every repository are checked.
+      TypeError: labels that are no numbers, or are ragged or sparse.
+      NotImplementedError: in a function that XLA compiles, which cannot call Python.
     """
+    several = layout is None and isinstance(y_true, list | tuple)
+    values = list(y_true) if several else [y_true]
+    names = [f"y_true[{scale}]" for scale in range(len(values))] if several else ["y_true"]
+    if not values:
+        raise ValueError("y_true: expected at least one scale, got none")
+    kind = _kind_of_labels(target_format, num_classes, layout)
+
+    def check(arrays: Sequence[npt.ArrayLike]) -> None:
+        labels = [_as_labels(name, value) for name, value in zip(names, arrays, strict=True)]
+        for name, value in zip(names, labels, strict=True):
+            kind.check_shape(name, value.shape)
+        kind.check(labels)
+
+    # There are tensors of TensorFlow only where somebody imported it.
+    if sys.modules.get("tensorflow") is not None:
+        from detloss.ops import arguments, target_checks
+
+        for name, value in zip(names, values, strict=True):
+            arguments.check_dense(name, value)
+        if any(map(target_checks.is_symbolic, values)):
+            for name, shape in zip(names, target_checks.check_when_run(check, names, values), strict=True):
+                kind.check_shape(name, shape)
+            return
+    check(values)
+
+
+class _SSDLabels(NamedTuple):
+    layout: SSDLayout
+
+    def check_shape(self, name: str, shape: Shape) -> None:
+        check_ssd_shape(name, shape, self.layout)
+
+    def check(self, labels: Sequence[_Labels]) -> None:
+        _check_ssd_targets(*labels, self.layout)
+
+
+class _YOLOv3Labels(NamedTuple):
+    target_format: str | None
+    num_classes: int | None
+
+    def check_shape(self, name: str, shape: Shape) -> None:
+        check_yolov3_shape(name, shape, self.target_format, self.num_classes)
+
+    def check(self, labels: Sequence[_Labels]) -> None:
+        """Of all scales."""
+        target_format = self.target_format or "center"
+        descriptions: list[str] = []
+        invalid = 0
+        for scale, values in enumerate(labels):
+            rules = _yolov3_rules(values, target_format, self.num_classes)
+            names = _YOLOV3_NAMES[target_format]
+            found, lines = _broken(values, rules, functools.partial(_name_cell, scale), names)
+            invalid += found
+            descriptions += lines
+        _raise_for(descriptions, invalid, "cells")
+
+
+def _kind_of_labels(
+    target_format: str | None, num_classes: int | None, layout: SSDLayout | str | None
+) -> _SSDLabels | _YOLOv3Labels:
     if layout is not None:
-        _check_ssd_targets(_as_labels("y_true", y_true), as_layout(layout))
-        return
-    check_option("target_format", target_format, TARGET_FORMATS)
+        if target_format is not None:
+            raise ValueError(f"target_format: expected none beside a layout of SSD labels, got {target_format!r}")
+        return _SSDLabels(as_layout(layout, num_classes))
+    if target_format is not None:
+        check_option("target_format", target_format, TARGET_FORMATS)
     if target_format == "corner" and num_classes is None:
         raise ValueError("num_classes: expected the number of classes, which corner labels do not tell, got None")
-    if num_classes is not None and num_classes < 1:
-        raise ValueError(f"num_classes: expected at least 1, got {num_classes!r}")
-    several = isinstance(y_true, list | tuple)
-    descriptions: list[str] = []
-    invalid = 0
-    for scale, value in enumerate(y_true if several else [y_true]):
-        labels = _as_labels(f"y_true[{scale}]" if several else "y_true", value)
-        rules = _yolov3_rules(labels, target_format, num_classes)
-        names = _YOLOV3_NAMES[target_format]
-        found, lines = _broken(labels, rules, functools.partial(_name_cell, scale), names)
-        invalid += found
-        descriptions += lines
-    _raise_for(descriptions, invalid, "cells")
+    if num_classes is not None:
+        check_count("num_classes", num_classes, least=1)
+    return _YOLOv3Labels(target_format, num_classes)
 
 
 _YOLOV3_NAMES = {
@@ -88,14 +155,6 @@ def _name_cell(scale: int, index: Sequence[int]) -> str:
 
 def _yolov3_rules(labels: _Labels, target_format: str, num_classes: int | None) -> list[_Rule]:
     corner = target_format == "corner"
-    columns = _FIRST_CLASS + (1 if corner or num_classes is None else num_classes)
-    exact = corner or num_classes is not None
-    if labels.ndim != 5 or labels.shape[-1] < columns or (exact and labels.shape[-1] != columns):
-        last = "6" if corner else f"5 + {num_classes or 'C'}"
-        raise ValueError(
-            f"y_true: expected shape [batch, rows, columns, anchors, {last}] for {target_format} labels, got "
-            f"{list(labels.shape)}"
-        )
     with np.errstate(invalid="ignore", over="ignore"):
         w, h = _size(labels, corner)
         objectness = labels[..., 4]
@@ -126,8 +185,6 @@ def _class_rule(labels: _Labels, is_object: _Mask, num_classes: int | None) -> _
 
 
 def _check_ssd_targets(labels: _Labels, layout: SSDLayout) -> None:
-    if labels.ndim != 3:
-        raise ValueError(f"y_true: expected shape [batch, boxes, width] for SSD labels, got {list(labels.shape)}")
     columns = layout.resolve(labels.shape[-1])
     assert columns.num_classes is not None
     classes = labels[..., columns.class_column : columns.class_column + columns.num_classes]
@@ -156,10 +213,13 @@ def _is_within(labels: _Labels) -> _Mask:
 
 
 def _as_labels(name: str, value: Any) -> _Labels:
-    labels = np.asarray(value)
+    try:
+        labels = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}: {error}") from error
     # ml_dtypes' bfloat16 is of kind V, and a number all the same.
     if labels.dtype.kind not in "fiub" and labels.dtype.name != "bfloat16":
-        raise TypeError(f"{name}: expected a numeric dtype, got {labels.dtype}")
+        raise TypeError(f"{name}: expected a numeric dtype, got {labels.dtype} from {type(value).__name__}")
     with np.errstate(over="ignore", invalid="ignore"):
         return labels.astype(np.float32, copy=False)
 

@@ -76,6 +76,32 @@ TEST(ThePositiveFlagLiesWithinTheRow) {
   CheckRefuses({0, 4, 0, true, -34}, 33, expected + "-1");
 }
 
+TEST(ClassesAndOffsetsShareNoColumn) {
+  const std::string expected = "layout: expected columns of their own for classes and offsets, got classes in ";
+  CheckRefuses({21, 0, -12, false, 0}, 25, expected + "0 to 20 and offsets in 13 to 16 of rows of 25 columns");
+  CheckRefuses({3, 2, 0, false, 0}, 9, expected + "2 to 4 and offsets in 0 to 3 of rows of 9 columns");
+  CheckResolves({3, 2, 5, false, 0}, 9, {3, 2, 5, false, 0});
+}
+
+TEST(AnExactWidthIsThatOfTheClasses) {
+  const SsdLayout ssd_keras = {21, 0, 21, false, 0, true}, rykov8 = {21, 4, 0, true, -8, true};
+  CheckResolves(ssd_keras, 25, {21, 0, 21, false, 0});
+  CheckResolves(ssd_keras, 33, {21, 0, 21, false, 0});
+  CheckResolves(rykov8, 33, {21, 4, 0, true, 25});
+  const std::string counted = " columns for num_classes=21, which counts the background, got ";
+  for (int64_t width : {0, 24, 26, 29, 32, 34, 4096}) {
+    CheckRefuses(ssd_keras, width,
+                 "num_classes: expected rows of num_classes + 4 = 25 or num_classes + 12 = 33" + counted +
+                     std::to_string(width) + " columns");
+  }
+  CheckRefuses(rykov8, 25, "num_classes: expected rows of num_classes + 12 = 33" + counted + "25 columns");
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  CheckRefuses({kMost, 0, kMost, false, 0, true}, 33,
+               "num_classes: expected rows of num_classes + 4 = 9223372036854775811 or num_classes + 12 = "
+               "9223372036854775819 columns for num_classes=9223372036854775807, which counts the background, got 33 "
+               "columns");
+}
+
 TEST(ColumnsBeyondAnyRowAreRefused) {
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max(), kLeast = std::numeric_limits<int64_t>::min();
   for (const SsdLayout& layout :

@@ -418,6 +418,7 @@ TEST(WrongOptionsAreRefused) {
     CheckRefused(bad, message);
   };
   const std::string alpha = "alpha: expected a finite number of at least 0, got ";
+  const std::string shape = ": y_true and y_pred have shape [1,1,6]";
   check_refused([](SsdLossOptions*) {}, "");
   check_refused([](SsdLossOptions* options) { options->alpha = -1; }, alpha + "-1");
   check_refused([](SsdLossOptions* options) { options->alpha = HUGE_VALF; }, alpha + "inf");
@@ -427,9 +428,9 @@ TEST(WrongOptionsAreRefused) {
   check_refused([](SsdLossOptions* options) { options->mining.n_neg_min = -1; },
                 "n_neg_min: expected at least 0, got -1");
   check_refused([](SsdLossOptions* options) { options->layout.num_classes = 1; },
-                "layout: expected at least 2 classes (background and one more), got 1 in rows of 6 columns");
+                "layout: expected at least 2 classes (background and one more), got 1 in rows of 6 columns" + shape);
   check_refused([](SsdLossOptions* options) { options->layout.box_column = 3; },
-                "layout: expected box_column to name 4 columns within a row of 6, got first column 3");
+                "layout: expected box_column to name 4 columns within a row of 6, got first column 3" + shape);
 }
 
 TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {

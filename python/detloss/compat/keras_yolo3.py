@@ -21,6 +21,7 @@ import tensorflow as tf
 from detloss.keras_common.yolov3_lambda import take_prediction, yolov3_loss_of_model
 from detloss.keras_common.yolov3_settings import mean_over_batch
 from detloss.ops import implementation
+from detloss.option_checks import check_flag
 
 __all__ = ["take_prediction", "yolo_loss"]
 
@@ -67,7 +68,7 @@ def _yolo_loss(
         args, anchors, _ANCHOR_ROWS, num_classes, ignore_thresh=ignore_thresh, invalid_targets=invalid_targets
     )
     loss = mean_over_batch(per_image)
-    if print_loss:
+    if check_flag("print_loss", print_loss):
         _print_loss(loss, components)
     # A scalar would break jit_compile=True and sample weights in tf_keras and replica scaling in Keras 3.
     return loss[tf.newaxis]

@@ -18,7 +18,8 @@ from typing import Any
 import tensorflow as tf
 
 from detloss.keras_common.yolov3_lambda import take_prediction, yolov3_loss_of_model
-from detloss.keras_common.yolov3_settings import mean_over_batch
+from detloss.keras_common.yolov3_settings import as_num_classes, mean_over_batch
+from detloss.option_checks import check_flag, check_option
 from detloss.yolov3_options import IOU_LOSSES
 
 __all__ = ["take_prediction", "yolo3_loss"]
@@ -91,12 +92,16 @@ def _yolo3_loss(
     iou_loss_type: str | None,
     **options: Any,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    if iou_loss_type and iou_loss_type not in IOU_LOSSES:
-        raise ValueError(f"iou_loss_type: expected None or one of {sorted(IOU_LOSSES)}, got {iou_loss_type!r}")
-    if num_classes == 1:
+    if iou_loss_type is not None and iou_loss_type != "":
+        check_option("iou_loss_type", iou_loss_type, IOU_LOSSES)
+    check_flag("elim_grid_sense", elim_grid_sense)
+    for name, option in (("use_focal_loss", "class_focal"), ("use_focal_obj_loss", "objectness_focal")):
+        check_flag(name, options[option])
+    class_loss = "softmax" if check_flag("use_softmax_loss", use_softmax_loss) else "sigmoid"
+    if as_num_classes(num_classes) == 1:
         options.update(class_loss="none", class_focal=False)
     else:
-        options.update(class_loss="softmax" if use_softmax_loss else "sigmoid")
+        options.update(class_loss=class_loss)
     per_image, components = yolov3_loss_of_model(
         args,
         anchors,

@@ -50,6 +50,11 @@ class LossCallable(abc.ABC):
     def per_image(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """The unweighted loss of each image, `[B]`."""
 
+    def _keep(self, **options: Any) -> None:
+        """Sets fields in `__post_init__`: checked, and plain values, so that losses compare, hash and serialise."""
+        for name, value in options.items():
+            object.__setattr__(self, name, value)
+
     def get_config(self) -> dict[str, Any]:
         """The options as plain Python values."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from detloss.ops import arguments
+
 
 class _ReducePerImage(keras.losses.Loss):
     """Weights, mask, reduction and replica scaling of Keras for losses that are computed already."""
@@ -35,7 +37,7 @@ class PerImageLoss(keras.losses.Loss):
 
     def _predictions(self, y_pred: Any) -> tf.Tensor:
         # NumPy's default is float64: as in all of Keras, it is the loss's dtype that asks for float64, not the array's.
-        tensor = tf.convert_to_tensor(y_pred)
+        tensor = arguments.as_tensor("y_pred", y_pred)
         if self.dtype == "float64" and tensor.dtype.is_floating:
             return tf.cast(tensor, tf.float64)
         return tf.cast(tensor, tf.float32) if tensor.dtype == tf.float64 else tensor

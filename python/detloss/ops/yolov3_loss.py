@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from detloss.ops import arguments, implementation, library
+from detloss.option_checks import check_flag
 from detloss.yolov3_options import as_anchors, as_class_weights, as_grid_sense, as_strides, check_yolov3_options
 
 COMPONENTS = ("box", "xy", "wh", "object", "no_object", "class", "num_invalid")
@@ -111,7 +112,8 @@ def yolov3_loss(
       which add up to `box` unless it is an overlap; and `num_invalid` (int32).
 
     Raises:
-      TypeError: `y_pred` is not floating point, `y_true` not numeric.
+      TypeError: `y_pred` is not floating point, `y_true` not numeric, a tensor is ragged or sparse, or an option is
+        of a wrong type: a tensor or variable, too.
       ValueError: an option, the number of scales or a static shape is wrong.
       tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is what `invalid_targets` refuses.
     """
@@ -145,7 +147,8 @@ def yolov3_loss(
             name=name,
             **options,
         )
-    check_yolov3_options(options)
+    options = check_yolov3_options(options)
+    check_flag("return_components", return_components)
     labels, predictions = _labels_and_predictions(y_true, y_pred)
     implementation.check_xla_device("yolov3_loss")
     outputs = library.ops().detloss_yolo_v3_loss(
@@ -183,12 +186,15 @@ def _labels_and_predictions(y_true: Any, y_pred: Any) -> tuple[list[tf.Tensor], 
     """Both as one tensor per scale."""
     labels, logits = as_scales(y_true, "y_true"), as_scales(y_pred, "y_pred")
     as_scales(labels, "y_true", len(logits))
-    predictions = [arguments.as_predictions("y_pred", tensor) for tensor in logits]
+    scales = [f"[{scale}]" for scale in range(len(logits))] if len(logits) > 1 else [""]
+    predictions = [
+        arguments.as_predictions(f"y_pred{scale}", tensor) for scale, tensor in zip(scales, logits, strict=True)
+    ]
     dtypes = [tensor.dtype.name for tensor in predictions]
     if len(set(dtypes)) > 1:
         raise TypeError(f"y_pred: expected one dtype for all scales, got {', '.join(dtypes)}")
-    pairs = zip(labels, predictions, strict=True)
-    return [arguments.as_labels("y_true", tensor, like) for tensor, like in pairs], predictions
+    triples = zip(scales, labels, predictions, strict=True)
+    return [arguments.as_labels(f"y_true{scale}", tensor, like) for scale, tensor, like in triples], predictions
 
 
 @tf.RegisterGradient("Detloss>YoloV3Loss")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from detloss.ops import arguments
-from detloss.option_checks import check_count
+from detloss.option_checks import check_count, check_flag
 from detloss.reference import box_iou, cross_entropy
 from detloss.reference.cross_entropy import weighted
 from detloss.reference.yolo_ignore_mask import reaches_threshold
@@ -113,8 +113,9 @@ def yolov3_loss(
         target_format=target_format,
         invalid_targets=invalid_targets,
     )
-    check_yolov3_options(values)
-    check_count("max_boxes", max_boxes)
+    values = check_yolov3_options(values)
+    check_flag("return_components", return_components)
+    check_count("max_boxes", max_boxes, most=2**31 - 1)
     options = _Options(**values, class_weights=as_class_weights(class_weights, None), max_boxes=max_boxes)
     with tf.name_scope(name or "yolov3_loss"):
         scales = _as_scales(y_true, y_pred, anchors, stride, grid_sense, options)

@@ -27,6 +27,7 @@ class SSDLoss(SSDLossMixin, tf_keras.losses.Loss):
       normalizer: `"batch"`, `"image"` or `"image_selected"`.
       from_logits: whether the class columns are logits.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
+      num_classes: classes with the background, compared with the width of the rows; see `detloss.ssd_loss`.
       invalid_targets: `"ignore"`, `"silent"` or `"error"`.
       reduction: any reduction of tf_keras; `"none"` gives the weighted losses per image, `[B]`.
       name: name of the loss.
