@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from detloss import _registration, _tensorflow_version
+from detloss import _legacy_keras, _registration, _tensorflow_version
 
 if TYPE_CHECKING:
     from detloss import compat, device, losses, reference
@@ -41,9 +41,6 @@ __all__ = [
 
 _HOME = {
     "SSDLayout": "detloss.ssd_layout",
-    "SSDLoss": "detloss.losses",
-    "YOLOv3Loss": "detloss.losses",
-    "YOLOv3LossLayer": "detloss.losses",
     "check_targets": "detloss.targets",
     "hard_negative_mask": "detloss.ops.hard_negative_mining",
     "load": "detloss._registration",
@@ -51,15 +48,21 @@ _HOME = {
     "yolo_ignore_mask": "detloss.ops.yolo_ignore_mask",
     "yolov3_loss": "detloss.ops.yolov3_loss",
 }
+# They belong to the Keras that `tf.keras` is.
+_OF_TF_KERAS_OR_KERAS = frozenset({"SSDLoss", "YOLOv3Loss", "YOLOv3LossLayer"})
 _MODULES = frozenset({"benchmark", "compat", "device", "losses", "reference", "tf_keras"})
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"detloss.{name}")
-    if name not in _HOME:
+    if name in _OF_TF_KERAS_OR_KERAS:
+        home = "detloss.tf_keras" if _legacy_keras.is_chosen() else "detloss.losses"
+    elif name in _HOME:
+        home = _HOME[name]
+    else:
         raise AttributeError(f"module 'detloss' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 

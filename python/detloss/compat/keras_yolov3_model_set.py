@@ -9,6 +9,10 @@ model.compile(optimizer, loss={"yolo_loss": lambda y_true, y_pred: y_pred})
 
 Compiled with `take_prediction` in place of the lambda, a saved model loads as it is. Under a half-precision policy a
 `Lambda(..., dtype="float32")` keeps the labels exact; without it Keras hands them over in half precision.
+
+The layer's output is one number for the whole batch. `fit(sample_weight=...)` and `class_weight` therefore multiply it
+by the mean of the batch's weights, as they do with the original, and a warning says so: images cannot be weighted this
+way. `detloss.YOLOv3LossLayer` takes a weight per image.
 """
 
 from __future__ import annotations
@@ -64,7 +68,7 @@ def yolo3_loss(
       The loss `[1]`, and the location, confidence and class loss as scalars without gradient; at least float32.
 
     Raises:
-      ValueError: an argument or a static shape is wrong.
+      ValueError: an argument or a static shape is wrong, that of sample weights which `fit` was given included.
     """
     return _yolo3_loss(
         args,

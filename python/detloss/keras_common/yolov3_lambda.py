@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 import detloss
+from detloss.keras_common.calling_keras import weights_of_fit
+from detloss.keras_common.image_weights import check_static_shape
 from detloss.keras_common.yolov3_settings import STRIDES, as_num_classes, check_num_classes
 from detloss.ops import arguments
 from detloss.option_checks import as_numbers
@@ -46,8 +49,10 @@ def yolov3_loss_of_model(
 
     Raises:
       TypeError: `args` is no list of dense tensors, or an option is of a wrong type.
-      ValueError: the number of anchors or of tensors is wrong, or a shape does not fit `num_classes`.
+      ValueError: the number of anchors or of tensors is wrong, a shape does not fit `num_classes`, or `fit` got sample
+        weights of another shape than one per image.
     """
+    _check_weights_of_fit()
     pixels, num_classes = _as_pixels(anchors), as_num_classes(num_classes)
     rows = anchor_rows.get(len(pixels) // _ANCHORS_PER_SCALE)
     if rows is None or len(pixels) % _ANCHORS_PER_SCALE:
@@ -65,6 +70,19 @@ def yolov3_loss_of_model(
     return detloss.yolov3_loss(
         labels, outputs, pixels[np.array(rows)], stride=STRIDES[: len(rows)], return_components=True, **options
     )
+
+
+def _check_weights_of_fit() -> None:
+    weights, _ = weights_of_fit()
+    shapes = [tf.TensorShape(weight.shape) for weight in tf.nest.flatten(weights) if weight is not None]
+    for shape in shapes:
+        check_static_shape(shape, None)
+    if shapes:
+        warnings.warn(
+            "sample_weight: a loss in a Lambda layer is one number for the batch, which Keras multiplies by the mean "
+            "of the weights. Weights of single images are an input of detloss.YOLOv3LossLayer.",
+            stacklevel=2,
+        )
 
 
 def _as_pixels(anchors: Any) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from detloss.ops import arguments, implementation, library
+from detloss.ops import arguments, derivatives, implementation, library
 from detloss.option_checks import check_flag
 from detloss.ssd_layout import SSDLayout, as_layout
 from detloss.ssd_options import check_ssd_loss_options
@@ -157,4 +157,4 @@ def _ssd_loss_gradient(op: tf.Operation, loss_gradient: tf.Tensor, *_: tf.Tensor
 
 @tf.RegisterGradient("Detloss>SsdLossGrad")
 def _no_second_derivative(op: tf.Operation, *_: tf.Tensor) -> None:
-    raise LookupError("ssd_loss has no second derivative: its gradient op cannot be differentiated.")
+    raise derivatives.no_second_derivative("ssd_loss")

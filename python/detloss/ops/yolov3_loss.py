@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from detloss.ops import arguments, implementation, library
+from detloss.ops import arguments, derivatives, implementation, library
 from detloss.option_checks import check_flag
 from detloss.yolov3_options import as_anchors, as_class_weights, as_grid_sense, as_strides, check_yolov3_options
 
@@ -222,4 +222,4 @@ def _scale_gradient(op: tf.Operation, loss_gradient: tf.Tensor, scale: int, scal
 
 @tf.RegisterGradient("Detloss>YoloV3LossGrad")
 def _no_second_derivative(op: tf.Operation, *_: tf.Tensor) -> None:
-    raise LookupError("yolov3_loss has no second derivative: its gradient op cannot be differentiated.")
+    raise derivatives.no_second_derivative("yolov3_loss")

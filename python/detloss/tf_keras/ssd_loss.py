@@ -5,10 +5,11 @@ from __future__ import annotations
 import tf_keras
 
 from detloss.keras_common.ssd_loss import SSDLossMixin
+from detloss.tf_keras.per_image_loss import PerImageLoss
 
 
 @tf_keras.saving.register_keras_serializable("detloss")
-class SSDLoss(SSDLossMixin, tf_keras.losses.Loss):
+class SSDLoss(SSDLossMixin, PerImageLoss):
     """SSD's multibox loss with hard negative mining as a loss of tf_keras.
 
     The options are those of `detloss.ssd_loss`. `y_true` and `y_pred` are `[B, N, width]`, `sample_weight` is `[B]` or

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tf_keras
 
 from detloss.keras_common.yolov3_loss import YOLOv3LossMixin
+from detloss.tf_keras.per_image_loss import PerImageLoss
 
 
 @tf_keras.saving.register_keras_serializable("detloss")
-class YOLOv3Loss(YOLOv3LossMixin, tf_keras.losses.Loss):
+class YOLOv3Loss(YOLOv3LossMixin, PerImageLoss):
     """YOLOv3's loss of one scale as a loss of tf_keras.
 
     `model.compile(optimizer, loss=[YOLOv3Loss(anchors, num_classes, stride=stride) for anchors, stride in ...])` takes
