@@ -140,8 +140,9 @@ std::vector<T*> MutableDataOf(const ffi::RemainingRets& results, size_t first, s
   return data;
 }
 
+// With the same code: XLA has Abseil's.
 ffi::Error ToFfi(const absl::Status& status) {
-  return status.ok() ? ffi::Error::Success() : ffi::Error::InvalidArgument(std::string(status.message()));
+  return ffi::Error(static_cast<ffi::ErrorCode>(status.code()), std::string(status.message()));
 }
 
 // The kernels' loops run over the whole of each argument, so XLA's bounded dynamic shapes have nothing to stand for
@@ -178,18 +179,30 @@ class LoweredOp : public XlaOpKernel {
   std::string attributes_;
 };
 
+// The shape with the memory layout of the kernels' arrays, row-major, whatever layout it had.
+xla::Shape RowMajor(const xla::Shape& shape) {
+  return xla::ShapeUtil::MakeShapeWithDescendingLayout(shape.element_type(), shape.dimensions());
+}
+
 // A call whose last result is the workspace, since XLA has no scratch memory for handlers on the host; on a device it
-// does as well. Sets the other
-// results as the op's outputs.
+// does as well. Sets the other results as the op's outputs. The call says its layouts: for operands and results of a
+// call that does not, XLA's compiler for GPUs takes the layout that suits their neighbours.
 void LowerToCall(XlaOpKernelContext* context, const char* target, std::vector<xla::Shape> results,
                  size_t workspace_bytes, const std::string& attributes) {
   results.push_back(xla::ShapeUtil::MakeShape(xla::U8, {static_cast<int64_t>(workspace_bytes)}));
+  for (xla::Shape& result : results) result = RowMajor(result);
   std::vector<xla::XlaOp> operands;
-  for (int i = 0; i < context->num_inputs(); ++i) operands.push_back(context->Input(i));
-  const xla::XlaOp call =
-      xla::CustomCall(context->builder(), target, operands, xla::ShapeUtil::MakeTupleShape(results), attributes,
-                      /*has_side_effect=*/false, /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
-                      xla::CustomCallSchedule::SCHEDULE_NONE, xla::CustomCallApiVersion::API_VERSION_TYPED_FFI);
+  std::vector<xla::Shape> operand_shapes;
+  for (int i = 0; i < context->num_inputs(); ++i) {
+    const absl::StatusOr<xla::Shape> shape = context->InputXlaShape(i);
+    OP_REQUIRES_OK(context, shape.status());
+    operands.push_back(context->Input(i));
+    operand_shapes.push_back(RowMajor(*shape));
+  }
+  const xla::XlaOp call = xla::CustomCallWithLayout(
+      context->builder(), target, operands, xla::ShapeUtil::MakeTupleShape(results), operand_shapes, attributes,
+      /*has_side_effect=*/false, /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
+      xla::CustomCallSchedule::SCHEDULE_NONE, xla::CustomCallApiVersion::API_VERSION_TYPED_FFI);
   for (int i = 0; i < context->num_outputs(); ++i) context->SetOutput(i, xla::GetTupleElement(call, i));
 }
 
