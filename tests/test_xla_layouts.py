@@ -93,7 +93,9 @@ FUNCTIONS: dict[str, tuple[Callable[[tf.Tensor], Any], dict[str, int]]] = {
 }
 
 SHAPE = re.compile(r"\b[a-z]+\d*\[(?P<sizes>[\d,]*)\](?:\{(?P<layout>[^}]*)\})?")
-CALL = re.compile(r"= \((?P<results>.*)\) custom-call\((?P<operands>.*?)\), custom_call_target=\"(?P<target>detloss_\w+)\"")
+CALL = re.compile(
+    r"= \((?P<results>.*)\) custom-call\((?P<operands>.*?)\), custom_call_target=\"(?P<target>detloss_\w+)\""
+)
 CONSTRAINTS = re.compile(r"operand_layout_constraints=\{(?P<shapes>.*?)\}, api_version")
 
 
