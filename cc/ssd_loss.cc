@@ -1,16 +1,17 @@
 #include "cc/ssd_loss.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <string>
 
 #include "cc/float_environment.h"
 #include "cc/hard_negative_mining.h"
 #include "cc/math.h"
+#include "cc/option_checks.h"
 #include "cc/ssd_loss_kernels.h"
 #include "cc/ssd_row.h"
 #include "cc/streaming.h"
+#include "cc/tensor_size.h"
 #include "cc/workspace.h"
 
 namespace detloss {
@@ -89,6 +90,11 @@ SsdBlockSums SumBlocks(const SsdBlockSums* blocks, int64_t count) {
   return image;
 }
 
+Status CheckSsdNumbers(const SsdLossOptions& options) {
+  DETLOSS_RETURN_IF_ERROR(CheckNonNegative("alpha", options.alpha));
+  return CheckMiningOptions(options.mining);
+}
+
 template <class L>
 Status InvalidTarget(const SsdLayout& layout, const L* row, int64_t image, int64_t box) {
   std::string found;
@@ -135,13 +141,20 @@ void WriteOutputs(const SsdShape& shape, const SsdBlockSums* images, const SsdSc
 
 }  // namespace
 
+Status CheckSsdOptions(const SsdLossOptions& options) {
+  DETLOSS_RETURN_IF_ERROR(CheckSsdNumbers(options));
+  return CheckLayout(options.layout);
+}
+
+Status CheckSsdShape(const SsdShape& shape) {
+  return CheckTensorSize("y_pred", "boxes", 2, {shape.images, shape.boxes, shape.width});
+}
+
 Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved) {
   *resolved = options;
-  if (!(options.alpha >= 0) || !std::isfinite(options.alpha)) {
-    return Status::InvalidArgument("alpha: expected a finite number of at least 0, got " + Describe(options.alpha));
-  }
-  Status status = CheckMiningOptions(options.mining);
-  return status.ok() ? ResolveLayout(options.layout, shape.width, &resolved->layout) : status;
+  DETLOSS_RETURN_IF_ERROR(CheckSsdNumbers(options));
+  DETLOSS_RETURN_IF_ERROR(CheckSsdShape(shape));
+  return ResolveLayout(options.layout, shape.width, &resolved->layout);
 }
 
 template <class T>
@@ -156,6 +169,7 @@ Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, cons
                       const SsdLossOutputs<Compute<T>>& outputs, void* buffer, Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   SsdLossOptions resolved;
   Status status = ResolveSsdOptions(options, shape, &resolved);
   if (!status.ok()) return status;
@@ -213,6 +227,7 @@ Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, con
                        T* gradient, void* buffer, Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   SsdLossOptions resolved;
   Status status = ResolveSsdOptions(options, shape, &resolved);
   if (!status.ok()) return status;

@@ -13,7 +13,11 @@
 
 namespace detloss {
 
-// Checks the options, and fills in what their layout leaves to the width of the rows.
+// Checks what can be said of the options when a graph is built, before the shape is known.
+Status CheckSsdOptions(const SsdLossOptions& options);
+// Unknown dimensions are negative.
+Status CheckSsdShape(const SsdShape& shape);
+// Checks both, and fills in what the options' layout leaves to the width of the rows.
 Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved);
 
 // Per image, but for the selection, which is `[images, boxes]`. `positive`, `negative` and `localization` add up to the

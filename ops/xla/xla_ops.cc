@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ops/attributes.h"
+#include "ops/hard_negative_mining_shapes.h"
 #include "ops/places.h"
 #include "ops/ssd_loss_shapes.h"
 #include "ops/xla/ffi_attributes.h"
@@ -217,7 +218,7 @@ class SsdLossXlaOp final : public LoweredOp<SsdLossOptions> {
     std::vector<TensorShape> inputs;
     SsdShape shape;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
-    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[0], inputs[1], options().layout, &shape));
+    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[0], inputs[1], options(), &shape));
     const xla::Shape per_image = xla::ShapeUtil::MakeShape(context->input_xla_type(0), {shape.images});
     std::vector<xla::Shape> results(6, per_image);
     results.push_back(xla::ShapeUtil::MakeShape(xla::S32, {shape.images}));
@@ -269,7 +270,7 @@ class SsdLossGradXlaOp final : public LoweredOp<SsdLossOptions> {
     std::vector<TensorShape> inputs;
     SsdShape shape;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
-    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[1], inputs[2], options().layout, &shape));
+    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[1], inputs[2], options(), &shape));
     OP_REQUIRES_OK(context, CheckSsdGradShapes(inputs[0], inputs[3], inputs[4], inputs[5], shape));
     const xla::PrimitiveType dtype = context->input_xla_type(2);
     const size_t workspace_bytes =
@@ -313,8 +314,7 @@ class HardNegativeMiningXlaOp final : public LoweredOp<MiningOptions> {
     std::vector<TensorShape> inputs;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
     const TensorShape& boxes = inputs[0];
-    OP_REQUIRES_OK(context, CheckRank("negative_loss", boxes, 2, "batch, boxes"));
-    OP_REQUIRES_OK(context, CheckShape("n_positive", inputs[1], {boxes.dim_size(0)}));
+    OP_REQUIRES_OK(context, CheckMiningShapes(boxes, inputs[1]));
     const size_t workspace_bytes = WithElementType(context->input_xla_type(0), [&](auto element) {
       return Place::template MiningBytes<decltype(element)>(options(), boxes.dim_size(0), boxes.dim_size(1));
     });
