@@ -387,7 +387,6 @@ class SSDLossChecks:
             ("n_neg_min", -1),
             ("alpha", np.nan),
             ("alpha", np.inf),
-            ("alpha", 1e300),
             ("mining_scope", "images"),
             ("rank_by", "logit"),
             ("normalizer", None),

@@ -13,17 +13,12 @@ def check_option(name: str, value: object, expected: Collection[str]) -> None:
         raise ValueError(f"{name}: expected one of {sorted(expected)}, got {value!r}")
 
 
-FLOAT32_MAX = 3.4028234663852886e38
-
-
 def check_non_negative(name: str, value: object) -> None:
-    """Raises `TypeError` unless `value` is a real number, `ValueError` unless it is at least zero and fits float32."""
+    """Raises `TypeError` unless `value` is a real number, `ValueError` unless it is finite and at least zero."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a finite number of at least 0, got {value!r}")
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
-    if float(value) > FLOAT32_MAX:
-        raise ValueError(f"{name}: expected at most {FLOAT32_MAX:g}, which float32 holds, got {value!r}")
 
 
 def check_count(name: str, value: object) -> None:

@@ -18,7 +18,6 @@ CLASS_LOSSES = ("sigmoid", "softmax", "normalized_sigmoid", "none")
 FOCAL_CLASS_LOSSES = ("sigmoid", "softmax")
 TARGET_FORMATS = ("center", "corner")
 INVALID_TARGETS = ("ignore", "error")
-MAX_STRIDE = 1 << 20
 WEIGHTS = ("box_weight", "object_weight", "no_object_weight", "class_weight")
 
 
@@ -41,7 +40,7 @@ def check_yolov3_options(options: dict[str, Any]) -> None:
             f"class_focal: expected class_loss to be one of {sorted(FOCAL_CLASS_LOSSES)}, got {options['class_loss']!r}"
         )
     check_non_negative("label_smoothing", options["label_smoothing"])
-    if np.float32(options["label_smoothing"]) >= 1:
+    if options["label_smoothing"] >= 1:
         raise ValueError(f"label_smoothing: expected a number below 1, got {options['label_smoothing']!r}")
     for weight in WEIGHTS:
         check_non_negative(weight, options[weight])
@@ -51,7 +50,7 @@ def as_anchors(anchors: Any, scales: int) -> npt.NDArray[np.float64]:
     """`anchors` as `[scales, A, 2]`.
 
     Raises:
-      ValueError: another shape, or an anchor that is not finite and above 0 in float32.
+      ValueError: another shape, or an anchor that is not finite and positive.
     """
     array = np.asarray(anchors, np.float64)
     if array.ndim == 2 and scales == 1:
@@ -59,12 +58,8 @@ def as_anchors(anchors: Any, scales: int) -> npt.NDArray[np.float64]:
     if array.ndim != 3 or array.shape[0] != scales or array.shape[1] < 1 or array.shape[2] != 2:
         shape = "[A, 2]" if scales == 1 else f"[{scales}, A, 2]"
         raise ValueError(f"anchors: expected shape {shape} for {scales} scale(s), got {list(array.shape)}")
-    limits = np.finfo(np.float32)
-    if not ((array >= limits.tiny) & (array <= limits.max)).all():
-        raise ValueError(
-            f"anchors: expected finite widths and heights above 0, {limits.tiny:g} to {limits.max:g}, "
-            f"got {array.tolist()}"
-        )
+    if not (np.isfinite(array).all() and (array > 0).all()):
+        raise ValueError(f"anchors: expected finite widths and heights above 0, got {array.tolist()}")
     return array
 
 
@@ -73,7 +68,7 @@ def as_strides(stride: int | Sequence[int] | None, scales: int) -> tuple[int, ..
 
     Raises:
       TypeError: a stride that is no integer.
-      ValueError: a stride outside 1 to 1048576, or not as many as there are scales.
+      ValueError: a stride below 1, or not as many as there are scales.
     """
     if stride is None:
         return (0,) * scales
@@ -82,8 +77,8 @@ def as_strides(stride: int | Sequence[int] | None, scales: int) -> tuple[int, ..
         raise ValueError(f"stride: expected one integer or {scales}, one per scale, got {stride!r}")
     for value in strides:
         check_count("stride", value)
-        if not 1 <= value <= MAX_STRIDE:
-            raise ValueError(f"stride: expected an integer from 1 to {MAX_STRIDE}, got {stride!r}")
+        if value < 1:
+            raise ValueError(f"stride: expected at least 1, got {stride!r}")
     return tuple(int(value) for value in strides)
 
 
