@@ -8,6 +8,7 @@ namespace {
 
 constexpr int64_t kNonClassColumns = 12;
 constexpr int64_t kOffsets = 4;
+constexpr int64_t kFewestClasses = 2;
 
 // That the row is as wide as its classes say.
 Status CheckExactWidth(const SsdLayout& layout, int64_t width) {
@@ -37,6 +38,11 @@ Status CheckApart(const SsdLayout& resolved, int64_t width) {
                                  " columns");
 }
 
+Status FewClasses(const std::string& found) {
+  return Status::InvalidArgument("layout: expected at least " + std::to_string(kFewestClasses) +
+                                 " classes (background and one more), got " + found);
+}
+
 Status CheckSpan(const char* name, int64_t first, int64_t count, int64_t width) {
   if (first >= 0 && count <= width && first <= width - count) return Status::Ok();
   return Status::InvalidArgument("layout: expected " + std::string(name) + " to name " + std::to_string(count) +
@@ -48,13 +54,16 @@ int64_t FromStart(int64_t column, int64_t width) { return column < 0 ? column + 
 
 }  // namespace
 
+Status CheckLayout(const SsdLayout& layout) {
+  if (layout.num_classes == 0 || layout.num_classes >= kFewestClasses) return Status::Ok();
+  return FewClasses(std::to_string(layout.num_classes));
+}
+
 Status ResolveLayout(const SsdLayout& layout, int64_t width, SsdLayout* resolved) {
   *resolved = layout;
   if (layout.num_classes == 0) resolved->num_classes = width - kNonClassColumns;
-  if (resolved->num_classes < 2) {
-    return Status::InvalidArgument("layout: expected at least 2 classes (background and one more), got " +
-                                   std::to_string(resolved->num_classes) + " in rows of " + std::to_string(width) +
-                                   " columns");
+  if (resolved->num_classes < kFewestClasses) {
+    return FewClasses(std::to_string(resolved->num_classes) + " in rows of " + std::to_string(width) + " columns");
   }
   if (layout.exact_width) {
     const Status status = CheckExactWidth(*resolved, width);

@@ -20,6 +20,9 @@ struct SsdLayout {
   bool exact_width = false;
 };
 
+// Checks what can be said of the layout when the width of the rows is unknown.
+Status CheckLayout(const SsdLayout& layout);
+
 // Fills in what `layout` leaves to the width of the row, and checks that every column lies within it.
 Status ResolveLayout(const SsdLayout& layout, int64_t width, SsdLayout* resolved);
 

@@ -1,16 +1,17 @@
 #include "cc/ssd_loss.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <string>
 
 #include "cc/float_environment.h"
 #include "cc/hard_negative_mining.h"
 #include "cc/math.h"
+#include "cc/option_checks.h"
 #include "cc/ssd_loss_kernels.h"
 #include "cc/ssd_row.h"
 #include "cc/streaming.h"
+#include "cc/tensor_size.h"
 #include "cc/workspace.h"
 
 namespace detloss {
@@ -90,6 +91,11 @@ SsdBlockSums SumBlocks(const SsdBlockSums* blocks, int64_t count) {
   return image;
 }
 
+Status CheckSsdNumbers(const SsdLossOptions& options) {
+  DETLOSS_RETURN_IF_ERROR(CheckNonNegative("alpha", options.alpha));
+  return CheckMiningOptions(options.mining);
+}
+
 template <class L>
 InvalidLabel DescribeLabel(const SsdLayout& layout, const L* row, int64_t image, int64_t box) {
   std::string found;
@@ -164,21 +170,23 @@ void WriteOutputs(const SsdShape& shape, const SsdBlockSums* images, const SsdSc
 
 }  // namespace
 
-Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved) {
-  *resolved = options;
-  if (!(options.alpha >= 0) || !std::isfinite(options.alpha)) {
-    return Status::InvalidArgument("alpha: expected a finite number of at least 0, got " + Describe(options.alpha));
-  }
-  Status status = CheckMiningOptions(options.mining);
-  return status.ok() ? ResolveSsdLayout(options.layout, shape, &resolved->layout) : status;
+Status CheckSsdOptions(const SsdLossOptions& options) {
+  DETLOSS_RETURN_IF_ERROR(CheckSsdNumbers(options));
+  return CheckLayout(options.layout);
 }
 
-Status ResolveSsdLayout(const SsdLayout& layout, const SsdShape& shape, SsdLayout* resolved) {
-  const Status status = ResolveLayout(layout, shape.width, resolved);
+Status CheckSsdShape(const SsdShape& shape) {
+  return CheckTensorSize("y_pred", "boxes", 2, {shape.images, shape.boxes, shape.width});
+}
+
+Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved) {
+  *resolved = options;
+  DETLOSS_RETURN_IF_ERROR(CheckSsdNumbers(options));
+  DETLOSS_RETURN_IF_ERROR(CheckSsdShape(shape));
+  const Status status = ResolveLayout(options.layout, shape.width, &resolved->layout);
   if (status.ok()) return status;
-  const auto text = [](int64_t dimension) { return dimension < 0 ? "?" : std::to_string(dimension); };
-  return Status::InvalidArgument(status.message() + ": y_true and y_pred have shape [" + text(shape.images) + "," +
-                                 text(shape.boxes) + "," + text(shape.width) + "]");
+  return Status::InvalidArgument(status.message() + ": y_true and y_pred have shape " +
+                                 DimensionsText({shape.images, shape.boxes, shape.width}));
 }
 
 template <class T>
@@ -193,6 +201,7 @@ Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, cons
                       const SsdLossOutputs<Compute<T>>& outputs, void* buffer, Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   SsdLossOptions resolved;
   Status status = ResolveSsdOptions(options, shape, &resolved);
   if (!status.ok()) return status;
@@ -248,6 +257,7 @@ Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, con
                        T* gradient, void* buffer, Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   SsdLossOptions resolved;
   Status status = ResolveSsdOptions(options, shape, &resolved);
   if (!status.ok()) return status;

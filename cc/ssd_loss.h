@@ -13,11 +13,12 @@
 
 namespace detloss {
 
-// Checks the options, and fills in what their layout leaves to the width of the rows.
+// Checks what can be said of the options when a graph is built, before the shape is known.
+Status CheckSsdOptions(const SsdLossOptions& options);
+// Unknown dimensions are negative.
+Status CheckSsdShape(const SsdShape& shape);
+// Checks both, and fills in what the options' layout leaves to the width of the rows. Images and boxes may be unknown.
 Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved);
-
-// ResolveLayout, whose errors then show the shape. Images and boxes may be unknown, -1.
-Status ResolveSsdLayout(const SsdLayout& layout, const SsdShape& shape, SsdLayout* resolved);
 
 // Per image, but for the selection, which is `[images, boxes]`. `positive`, `negative` and `localization` add up to the
 // loss.

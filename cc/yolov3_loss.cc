@@ -7,7 +7,9 @@
 
 #include "cc/float_environment.h"
 #include "cc/math.h"
+#include "cc/option_checks.h"
 #include "cc/streaming.h"
+#include "cc/tensor_size.h"
 #include "cc/workspace.h"
 #include "cc/yolov3_loss_kernels.h"
 #include "cc/yolov3_terms.h"
@@ -37,32 +39,32 @@ Status CheckCount(const char* name, size_t found, size_t expected, const char* o
   return Expected(name, std::to_string(expected) + " numbers, " + of, std::to_string(found));
 }
 
-Status CheckRange(const char* name, double value, double low, double high, const char* expected) {
-  if (value >= low && value <= high) return Status::Ok();
-  return Expected(name, expected, Describe(value));
-}
-
-Status CheckWeight(const char* name, double value) {
-  return CheckRange(name, value, 0, std::numeric_limits<float>::max(), "a finite number of at least 0");
+Status CheckStride(int64_t stride) {
+  constexpr int64_t kMostPixels = 1 << 20;
+  if (stride >= 0 && stride <= kMostPixels) return Status::Ok();
+  return Expected("strides", "integers from 0 to " + std::to_string(kMostPixels), std::to_string(stride));
 }
 
 Status CheckNumbers(const YoloV3LossOptions& options) {
-  constexpr double kMost = std::numeric_limits<float>::max();
+  constexpr float kMost = std::numeric_limits<float>::max();
   Status status = CheckIgnoreOptions(options.ignore);
   const auto check = [&](const Status& next) {
     if (status.ok()) status = next;
   };
   check(CheckRange("label_smoothing", options.cell.label_smoothing, 0, 0.99999994f, "a number from 0 to below 1"));
-  check(CheckWeight("box_weight", options.cell.box_weight));
-  check(CheckWeight("object_weight", options.cell.object_weight));
-  check(CheckWeight("no_object_weight", options.cell.no_object_weight));
-  check(CheckWeight("class_weight", options.cell.class_weight));
-  for (float weight : options.class_weights) check(CheckWeight("class_weights", weight));
+  check(CheckNonNegative("box_weight", options.cell.box_weight));
+  check(CheckNonNegative("object_weight", options.cell.object_weight));
+  check(CheckNonNegative("no_object_weight", options.cell.no_object_weight));
+  check(CheckNonNegative("class_weight", options.cell.class_weight));
+  for (float weight : options.class_weights) check(CheckNonNegative("class_weights", weight));
   for (float length : options.anchors) {
-    check(CheckRange("anchors", length, std::numeric_limits<float>::min(), kMost, "finite numbers above 0"));
+    check(CheckRange("anchors", length, std::numeric_limits<float>::min(), kMost,
+                     "finite numbers above 0 that are not subnormal"));
   }
-  for (float factor : options.grid_sense) check(CheckRange("grid_sense", factor, 1, kMost, "at least 1"));
-  for (int64_t stride : options.strides) check(CheckRange("strides", stride, 0, 1 << 20, "integers from 0 to 1048576"));
+  for (float factor : options.grid_sense) {
+    check(CheckRange("grid_sense", factor, 1, kMost, "a finite number of at least 1"));
+  }
+  for (int64_t stride : options.strides) check(CheckStride(stride));
   return status;
 }
 
@@ -259,18 +261,33 @@ void WriteOutputs(int64_t image, const YoloBlockSums& sums, const YoloV3LossOutp
 
 }  // namespace
 
+Status CheckYoloV3Options(const YoloV3LossOptions& options, size_t scales) {
+  DETLOSS_RETURN_IF_ERROR(CheckCount("strides", options.strides.size(), scales, "one per scale"));
+  if (!options.grid_sense.empty()) {
+    DETLOSS_RETURN_IF_ERROR(CheckCount("grid_sense", options.grid_sense.size(), scales, "one per scale"));
+  }
+  return CheckNumbers(options);
+}
+
+Status CheckYoloV3Shape(const YoloV3Shape& shape) {
+  const int64_t columns = shape.classes < 0 ? -1 : kYoloClasses + shape.classes;
+  for (size_t scale = 0; scale < shape.scales.size(); ++scale) {
+    const YoloScaleShape& cells = shape.scales[scale];
+    DETLOSS_RETURN_IF_ERROR(CheckTensorSize("y_pred[" + std::to_string(scale) + "]", "cells times anchors", 4,
+                                            {shape.images, cells.height, cells.width, shape.anchors, columns}));
+  }
+  return Status::Ok();
+}
+
 Status CheckYoloV3Options(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
   const size_t scales = shape.scales.size();
-  Status status = CheckCount("anchors", options.anchors.size(), scales * shape.anchors * 2,
-                             "width and height of every anchor of every scale");
-  if (status.ok()) status = CheckCount("strides", options.strides.size(), scales, "one per scale");
-  if (status.ok() && !options.grid_sense.empty()) {
-    status = CheckCount("grid_sense", options.grid_sense.size(), scales, "one per scale");
+  DETLOSS_RETURN_IF_ERROR(CheckCount("anchors", options.anchors.size(), scales * shape.anchors * 2,
+                                     "width and height of every anchor of every scale"));
+  DETLOSS_RETURN_IF_ERROR(CheckYoloV3Options(options, scales));
+  if (!options.class_weights.empty()) {
+    DETLOSS_RETURN_IF_ERROR(CheckCount("class_weights", options.class_weights.size(), shape.classes, "one per class"));
   }
-  if (status.ok() && !options.class_weights.empty()) {
-    status = CheckCount("class_weights", options.class_weights.size(), shape.classes, "one per class");
-  }
-  return status.ok() ? CheckNumbers(options) : status;
+  return CheckYoloV3Shape(shape);
 }
 
 template <class T>
@@ -284,6 +301,7 @@ Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& sh
                          const YoloV3LossOutputs<Compute<T>>& outputs, void* buffer, Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   const Status status = CheckYoloV3Options(options, shape);
   if (!status.ok()) return status;
   const YoloV3LossKernels<T>& kernels = KernelsFor(T());
@@ -343,6 +361,7 @@ Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& s
                           Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   const Status status = CheckYoloV3Options(options, shape);
   if (!status.ok()) return status;
   const YoloCellOptions cell = Resolve(options);

@@ -116,7 +116,11 @@ Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& s
                           const YoloV3LossResiduals<Compute<T>>& residuals, const std::vector<T*>& gradient,
                           void* workspace, DeviceStream stream);
 
-// Whether the options fit each other and the shape.
+// Checks what can be said of the options when a graph is built, before anything but the number of scales is known.
+Status CheckYoloV3Options(const YoloV3LossOptions& options, size_t scales);
+// Unknown dimensions are negative.
+Status CheckYoloV3Shape(const YoloV3Shape& shape);
+// Both, and whether the options fit the shape.
 Status CheckYoloV3Options(const YoloV3LossOptions& options, const YoloV3Shape& shape);
 
 }  // namespace detloss

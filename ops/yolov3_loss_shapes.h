@@ -6,27 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "cc/tensor_size.h"
 #include "cc/yolov3_loss.h"
 #include "ops/argument_shapes.h"
 #include "ops/attributes.h"
 
 namespace detloss {
-
-using Dimensions = std::vector<int64_t>;
-
-inline Dimensions DimensionsOf(const tensorflow::TensorShape& shape) {
-  const auto sizes = shape.dim_sizes();
-  return Dimensions(sizes.begin(), sizes.end());
-}
-
-inline std::string DimensionsText(const Dimensions& dimensions) {
-  return absl::StrCat("[",
-                      absl::StrJoin(dimensions, ",",
-                                    [](std::string* out, int64_t dimension) {
-                                      absl::StrAppend(out, dimension < 0 ? "?" : std::to_string(dimension));
-                                    }),
-                      "]");
-}
 
 // One scale's tensor as [batch, height, width, anchors, columns].
 inline absl::Status SplitAnchors(const std::string& name, const Dimensions& found, int64_t anchors, Dimensions* split) {
@@ -104,6 +89,12 @@ inline absl::Status CountAnchors(const YoloV3LossOptions& options, size_t scales
                    lengths, " numbers"));
 }
 
+inline YoloV3Shape ShapeOf(const YoloDimensions& all) {
+  YoloV3Shape shape = {all.batch, all.anchors, all.classes, {}};
+  for (const Dimensions& scale : all.scales) shape.scales.push_back({scale[0], scale[1]});
+  return shape;
+}
+
 // `y_true` and `y_pred` hold one shape per scale.
 inline absl::Status CheckYoloShapes(const std::vector<tensorflow::TensorShape>& y_true,
                                     const std::vector<tensorflow::TensorShape>& y_pred,
@@ -113,8 +104,7 @@ inline absl::Status CheckYoloShapes(const std::vector<tensorflow::TensorShape>& 
   for (size_t i = 0; i < y_pred.size(); ++i) {
     TF_RETURN_IF_ERROR(AddScale(DimensionsOf(y_true[i]), DimensionsOf(y_pred[i]), options.cell.corner_targets, &all));
   }
-  *shape = {all.batch, all.anchors, all.classes, {}};
-  for (const Dimensions& scale : all.scales) shape->scales.push_back({scale[0], scale[1]});
+  *shape = ShapeOf(all);
   return ToAbsl(CheckYoloV3Options(options, *shape));
 }
 
@@ -122,7 +112,7 @@ inline absl::Status CheckYoloShapes(const std::vector<tensorflow::TensorShape>& 
 inline absl::Status CheckYoloGradShapes(const tensorflow::TensorShape& loss_gradient,
                                         const tensorflow::TensorShape& objectness_gradient,
                                         const tensorflow::TensorShape& selection, const YoloV3Shape& shape) {
-  const std::vector<int64_t> rows = {shape.images, shape.Rows(0)};
+  const Dimensions rows = {shape.images, shape.Rows(0)};
   TF_RETURN_IF_ERROR(CheckShape("loss_gradient", loss_gradient, {shape.images}));
   TF_RETURN_IF_ERROR(CheckShape("objectness_gradient", objectness_gradient, rows));
   return CheckShape("selection", selection, rows);

@@ -9,25 +9,25 @@ namespace {
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// y_true and y_pred: [batch, boxes, width], with columns as the layout attributes say.
-absl::Status InferBoxes(InferenceContext* c, int y_true, int y_pred, ShapeHandle* boxes) {
+// y_true and y_pred: [batch, boxes, width], with columns as the layout says.
+absl::Status InferBoxes(InferenceContext* c, int y_true, int y_pred, const SsdLossOptions& options,
+                        ShapeHandle* boxes) {
   TF_RETURN_IF_ERROR(CheckLabelDtype(c));
   TF_RETURN_IF_ERROR(InferRank(c, y_pred, "y_pred", 3, "batch, boxes, width", boxes));
   TF_RETURN_IF_ERROR(InferShape(c, y_true, "y_true", *boxes, boxes, kAsPredictions));
   const SsdShape shape = {c->Value(c->Dim(*boxes, 0)), c->Value(c->Dim(*boxes, 1)), c->Value(c->Dim(*boxes, 2))};
-  if (shape.width < 0) return absl::OkStatus();
-  SsdLayout layout, resolved;
-  TF_RETURN_IF_ERROR(ReadLayout(c, &layout));
-  return ToAbsl(ResolveSsdLayout(layout, shape, &resolved));
+  SsdLossOptions resolved;
+  if (shape.width >= 0) return ToAbsl(ResolveSsdOptions(options, shape, &resolved));
+  TF_RETURN_IF_ERROR(ToAbsl(CheckSsdOptions(options)));
+  return ToAbsl(CheckSsdShape(shape));
 }
 
 // Eight outputs: six of [batch] for loss and components, num_invalid [batch], selection [batch, boxes].
 absl::Status InferSsdLoss(InferenceContext* c) {
   SsdLossOptions options;
-  TF_RETURN_IF_ERROR(ReadSsdLossOptions(c, &options));
-  TF_RETURN_IF_ERROR(ToAbsl(CheckMiningOptions(options.mining)));
   ShapeHandle boxes;
-  TF_RETURN_IF_ERROR(InferBoxes(c, 0, 1, &boxes));
+  TF_RETURN_IF_ERROR(ReadSsdLossOptions(c, &options));
+  TF_RETURN_IF_ERROR(InferBoxes(c, 0, 1, options, &boxes));
   const ShapeHandle batch = c->Vector(c->Dim(boxes, 0));
   for (int output = 0; output < 7; ++output) c->set_output(output, batch);
   c->set_output(7, c->Matrix(c->Dim(boxes, 0), c->Dim(boxes, 1)));
@@ -36,8 +36,10 @@ absl::Status InferSsdLoss(InferenceContext* c) {
 
 // The gradient has the shape of y_pred.
 absl::Status InferSsdLossGrad(InferenceContext* c) {
+  SsdLossOptions options;
   ShapeHandle boxes, ignored;
-  TF_RETURN_IF_ERROR(InferBoxes(c, 1, 2, &boxes));
+  TF_RETURN_IF_ERROR(ReadSsdLossGradOptions(c, &options));
+  TF_RETURN_IF_ERROR(InferBoxes(c, 1, 2, options, &boxes));
   const ShapeHandle batch = c->Vector(c->Dim(boxes, 0));
   TF_RETURN_IF_ERROR(InferShape(c, 0, "loss_gradient", batch, &ignored));
   TF_RETURN_IF_ERROR(InferShape(c, 3, "n_pos", batch, &ignored));

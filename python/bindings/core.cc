@@ -23,6 +23,7 @@ namespace detloss {
 namespace {
 
 py::dict BuildInfo() {
+  ThrowIfError(CheckCpuTier());
   py::list tiers;
   for (CpuTier tier : kCpuTiers) tiers.append(CpuTierName(tier));
   const py::list architectures = py::str(DETLOSS_CUDA_ARCHITECTURES).attr("split")();

@@ -53,6 +53,14 @@ TEST(TwoClassesAtLeast) {
   CheckRefuses({-5, 0, 4, false, 0}, 33, expected + "-5 in rows of 33 columns");
 }
 
+TEST(TooFewClassesAreRefusedForAnyWidth) {
+  const std::string expected = "layout: expected at least 2 classes (background and one more), got ";
+  CHECK_EQUAL(CheckLayout({1, 0, 4, false, 0}).message(), expected + "1");
+  CHECK_EQUAL(CheckLayout({-5, 0, 4, false, 0}).message(), expected + "-5");
+  CHECK(CheckLayout({}).ok());
+  CHECK(CheckLayout({2, 0, 4, false, 0}).ok());
+}
+
 TEST(ClassesLieWithinTheRow) {
   const std::string expected = "layout: expected class_column to name 21 columns within a row of 33, got first column ";
   CheckRefuses({0, 13, -12, false, 0}, 33, expected + "13");

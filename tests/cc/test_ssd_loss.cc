@@ -424,13 +424,33 @@ TEST(WrongOptionsAreRefused) {
   check_refused([](SsdLossOptions* options) { options->alpha = HUGE_VALF; }, alpha + "inf");
   check_refused([](SsdLossOptions* options) { options->alpha = static_cast<float>(kNan); }, alpha + "nan");
   check_refused([](SsdLossOptions* options) { options->mining.neg_pos_ratio = -0.5f; },
-                "neg_pos_ratio: expected a finite number of at least 0, got -0.500000");
+                "neg_pos_ratio: expected a finite number of at least 0, got -0.5");
   check_refused([](SsdLossOptions* options) { options->mining.n_neg_min = -1; },
                 "n_neg_min: expected at least 0, got -1");
   check_refused([](SsdLossOptions* options) { options->layout.num_classes = 1; },
                 "layout: expected at least 2 classes (background and one more), got 1 in rows of 6 columns" + shape);
   check_refused([](SsdLossOptions* options) { options->layout.box_column = 3; },
                 "layout: expected box_column to name 4 columns within a row of 6, got first column 3" + shape);
+}
+
+TEST(OptionsAreCheckedBeforeTheShapeIsKnown) {
+  SsdLossOptions options;
+  CHECK_EQUAL(CheckSsdOptions(options).message(), "");
+  options.layout.num_classes = 1;
+  CHECK_EQUAL(CheckSsdOptions(options).message(),
+              "layout: expected at least 2 classes (background and one more), got 1");
+  options.alpha = HUGE_VALF;
+  CHECK_EQUAL(CheckSsdOptions(options).message(), "alpha: expected a finite number of at least 0, got inf");
+}
+
+TEST(ShapesTooLargeToCountAreRefused) {
+  const int64_t most = std::numeric_limits<int64_t>::max();
+  CHECK_EQUAL(CheckSsdShape({0, most, 33}).message(),
+              "y_pred: expected at most 2147483647 boxes in a batch, got shape [0,9223372036854775807,33]");
+  CHECK_EQUAL(CheckSsdShape({-1, 1000, most}).message(),
+              "y_pred: expected at most 1099511627776 numbers in a batch, got shape [?,1000,9223372036854775807]");
+  CHECK_EQUAL(CheckSsdShape({32, 8732, 33}).message(), "");
+  CHECK_EQUAL(CheckSsdShape({-1, -1, -1}).message(), "");
 }
 
 TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {

@@ -351,7 +351,7 @@ TEST(WrongOptionsAreRefused) {
   check_refused([](Options* options) { options->class_weights = {1}; },
                 "class_weights: expected 2 numbers, one per class, got 1");
   check_refused([](Options* options) { options->ignore.thresh = -0.5f; },
-                "ignore_thresh: expected a finite number of at least 0, got -0.500000");
+                "ignore_thresh: expected a finite number of at least 0, got -0.5");
   check_refused([](Options* options) { options->ignore.thresh = HUGE_VALF; },
                 "ignore_thresh: expected a finite number of at least 0, got inf");
   const std::string smoothing = "label_smoothing: expected a number from 0 to below 1, got ";
@@ -365,12 +365,40 @@ TEST(WrongOptionsAreRefused) {
   check_refused([&](Options* options) { options->cell.no_object_weight = -nan; }, "no_object_weight" + weight + "nan");
   check_refused([](Options* options) { options->cell.class_weight = -2; }, "class_weight" + weight + "-2");
   check_refused([](Options* options) { options->class_weights = {1, -0.5f}; }, "class_weights" + weight + "-0.5");
-  check_refused([](Options* options) { options->anchors[1] = 0; }, "anchors: expected finite numbers above 0, got 0");
-  check_refused([](Options* options) { options->anchors[0] = HUGE_VALF; },
-                "anchors: expected finite numbers above 0, got inf");
-  check_refused([](Options* options) { options->grid_sense = {0.5f}; }, "grid_sense: expected at least 1, got 0.5");
-  check_refused([&](Options* options) { options->grid_sense = {nan}; }, "grid_sense: expected at least 1, got nan");
-  check_refused([](Options* options) { options->strides = {-1}; }, "strides: expected at least 0, got -1");
+  const std::string anchors = "anchors: expected finite numbers above 0 that are not subnormal, got ";
+  check_refused([](Options* options) { options->anchors[1] = 0; }, anchors + "0");
+  check_refused([](Options* options) { options->anchors[0] = HUGE_VALF; }, anchors + "inf");
+  check_refused([](Options* options) { options->anchors[0] = 1e-40f; }, anchors + "9.99995e-41");
+  const std::string sense = "grid_sense: expected a finite number of at least 1, got ";
+  check_refused([](Options* options) { options->grid_sense = {0.5f}; }, sense + "0.5");
+  check_refused([&](Options* options) { options->grid_sense = {nan}; }, sense + "nan");
+  check_refused([](Options* options) { options->grid_sense = {HUGE_VALF}; }, sense + "inf");
+  const std::string strides = "strides: expected integers from 0 to 1048576, got ";
+  check_refused([](Options* options) { options->strides = {-1}; }, strides + "-1");
+  check_refused([](Options* options) { options->strides = {1048577}; }, strides + "1048577");
+  check_refused([](Options* options) { options->strides = {1048576}; }, "");
+}
+
+TEST(OptionsAreCheckedBeforeTheShapeIsKnown) {
+  YoloV3LossOptions options;
+  options.anchors = {1, 1, 1, 1};
+  options.strides = {32, 16};
+  options.class_weights = {1, 1, 1};
+  CHECK_EQUAL(CheckYoloV3Options(options, size_t{2}).message(), "");
+  CHECK_EQUAL(CheckYoloV3Options(options, size_t{1}).message(), "strides: expected 1 numbers, one per scale, got 2");
+  options.class_weights[1] = -1;
+  CHECK_EQUAL(CheckYoloV3Options(options, size_t{2}).message(),
+              "class_weights: expected a finite number of at least 0, got -1");
+}
+
+TEST(ShapesTooLargeToCountAreRefused) {
+  const int64_t large = int64_t{1} << 32;
+  CHECK_EQUAL(CheckYoloV3Shape({0, 1, 1, {{8, 8}, {large, large / 2}}}).message(),
+              "y_pred[1]: expected at most 2147483647 cells times anchors in a batch, got shape "
+              "[0,4294967296,2147483648,1,6]");
+  CHECK_EQUAL(CheckYoloV3Shape({-1, 3, large / 2, {{-1, 1000}}}).message(),
+              "y_pred[0]: expected at most 1099511627776 numbers in a batch, got shape [?,?,1000,3,2147483653]");
+  CHECK_EQUAL(CheckYoloV3Shape({-1, 3, -1, {{-1, -1}}}).message(), "");
 }
 
 TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
