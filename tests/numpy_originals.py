@@ -53,7 +53,9 @@ def keras_yolo3_loss(
       ignore_thresh: best IoU below which a cell without an object counts.
     """
     scales = _scales("keras_yolo3", y_true, y_pred, anchors, num_classes)
-    total = sum(_classic_box(*scale) + _confidence(*scale, ignore_thresh) + _sigmoid_classes(*scale) for scale in scales)
+    total = sum(
+        _classic_box(*scale) + _confidence(*scale, ignore_thresh) + _sigmoid_classes(*scale) for scale in scales
+    )
     return np.float32(total / len(y_true[0]))
 
 
