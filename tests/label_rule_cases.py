@@ -86,8 +86,8 @@ class Repository(abc.ABC):
 # ---- YOLOv3 ----
 
 _INPUT = 96
-#: Pixels.
-_ANCHORS = np.array([[8, 10], [14, 13], [12, 24], [20, 16], [18, 28], [30, 24]], np.float32)
+#: Pixels, of two scales.
+LAMBDA_ANCHORS = np.array([[8, 10], [14, 13], [12, 24], [20, 16], [18, 28], [30, 24]], np.float32)
 #: Image, row, column and anchor of an object, and of a cell without one.
 _OBJECT, _BACKGROUND = (0, 1, 2, 1), (0, 2, 0, 0)
 
@@ -131,11 +131,11 @@ class _LambdaYOLOv3(_YOLOv3):
 
     def original(self, batch: Batch) -> Any:
         logits = [scale.reshape(*scale.shape[:3], -1) for scale in batch.y_pred]
-        return self.numpy_loss(batch.y_true, logits, _ANCHORS, batch.num_classes, **self.options)
+        return self.numpy_loss(batch.y_true, logits, LAMBDA_ANCHORS, batch.num_classes, **self.options)
 
     def drop_in(self, batch: Batch, **options: Any) -> Any:
         logits = [tf.reshape(scale, [*scale.shape[:3], -1]) for scale in batch.y_pred]
-        loss = self.loss([*logits, *batch.y_true], _ANCHORS, batch.num_classes, **self.options, **options)
+        loss = self.loss([*logits, *batch.y_true], LAMBDA_ANCHORS, batch.num_classes, **self.options, **options)
         return loss[0] if isinstance(loss, tuple) else loss
 
     def check_options(self, batch: Batch) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class _LambdaYOLOv3(_YOLOv3):
 class _CornerYOLOv3(_YOLOv3):
     """yolov3-tf2, whose labels x1, y1, x2, y2, objectness, class index are made from x, y, w, h of the centre."""
 
-    _anchors = _ANCHORS[3:] / _INPUT
+    _anchors = LAMBDA_ANCHORS[3:] / _INPUT
 
     def valid_batch(self, num_classes: int) -> Batch:
         """The first scale alone."""

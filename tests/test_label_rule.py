@@ -18,8 +18,9 @@ import tensorflow as tf
 import detloss
 import execution
 import numpy_originals
+from detloss.reference import original
 from golden_cases import golden_cases
-from label_rule_cases import REPOSITORIES, SSD_ROWS, YOLOV3_ROWS, Batch, Example, Repository
+from label_rule_cases import LAMBDA_ANCHORS, REPOSITORIES, SSD_ROWS, YOLOV3_ROWS, Batch, Example, Repository
 
 _PAGE = pathlib.Path(__file__).resolve().parent.parent / "docs" / "labels.md"
 #: An outcome, perhaps with how, or with the outcome in a variant of the repository.
@@ -161,6 +162,37 @@ def test_originals(label, in_detloss, repository, outcome):
             np.testing.assert_array_equal(loss, repository.original(_valid_batch(repository, example)))
 
 
+#: The repositories' own graphs, as far as the package has them.
+_GRAPHS: dict[str, Callable[[Batch], tf.Tensor]] = {
+    "keras-yolo3": lambda batch: tf.reduce_mean(
+        original.keras_yolo3_loss(
+            batch.y_true,
+            [tf.reshape(logits, [*logits.shape[:3], -1]) for logits in batch.y_pred],
+            LAMBDA_ANCHORS,
+            batch.num_classes,
+        )
+    ),
+    "ssd_keras": lambda batch: original.ssd_keras_loss(*batch.y_true, *batch.y_pred),
+    "rykov8": lambda batch: original.ssd_keras_rykov8_loss(*batch.y_true, *batch.y_pred, batch.num_classes),
+}
+
+
+@pytest.mark.parametrize("column", _GRAPHS)
+def test_originals_are_what_tensorflow_computes(column):
+    """NaN and infinities included."""
+    repository = REPOSITORIES[column, ""]
+    graph = execution.in_mode("graph", lambda *batch: _GRAPHS[column](Batch(*batch)))
+    for label in {"keras-yolo3": YOLOV3_ROWS}.get(column, SSD_ROWS):
+        for example in _examples(label, repository):
+            batch = repository.batch(example)
+            expected = graph(_tensors(batch.y_true), _tensors(batch.y_pred), batch.num_classes)
+            np.testing.assert_allclose(repository.original(batch), expected, rtol=1e-5, atol=1e-30, err_msg=label)
+
+
+def _tensors(arrays: list[np.ndarray]) -> list[tf.Tensor]:
+    return [tf.constant(array) for array in arrays]
+
+
 def _valid_batch(repository: Repository, example: Example) -> Batch:
     return repository.batch(Example(example.place, {}, example.num_classes))
 
@@ -198,7 +230,7 @@ def _computed(
     implementation: str, mode: str, repository: Repository, batch: Batch, **options: Any
 ) -> tuple[np.ndarray, int]:
     function = _function(implementation, mode, repository, batch.num_classes, tuple(options.items()))
-    loss, count = function(*(list(map(tf.constant, arrays)) for arrays in (batch.y_true, batch.y_pred)))
+    loss, count = function(_tensors(batch.y_true), _tensors(batch.y_pred))
     return np.squeeze(loss.numpy()), int(count)
 
 
