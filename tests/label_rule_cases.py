@@ -11,13 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 import numpy_originals
 from detloss.compat import keras_yolo3, keras_yolov3_model_set, ssd_keras, ssd_keras_rykov8, yolov3_tf2
-
-_Array = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
