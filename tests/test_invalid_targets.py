@@ -12,6 +12,10 @@ YOLOV3 = (
     "above 0, got [0.8, 0.7, 0, 0.5, 1, 0, 1, 0] in image 1, scale 0, cell (1, 2), anchor 1. detloss.check_targets "
     'lists them all. This is said once per process, and not with invalid_targets="silent".'
 )
+YOLOV3_TF2 = (
+    "detloss: y_true: 2 invalid label(s) of this batch are left out of the loss. The first: expected a class index "
+    "from 0 to 2, got [0.7, 0.4, 0.9, 0.6, 1, 67] in image 0, scale 0, cell (1, 2), anchor 0. "
+)
 SSD = (
     "detloss: y_true: 2 invalid label(s) of this batch are left out of the loss. The first: expected classes from 0 to "
     "1e+06 and offsets of positives from -1e+06 to 1e+06, got class 2 = -1 in image 0, box 1. "
@@ -21,6 +25,7 @@ SSD_LAYOUT = (
     "a label behind these classes and none in them. Pass num_classes"
 )
 CASES = [("yolov3", mode, YOLOV3) for mode in execution.MODES] + [
+    ("yolov3_tf2", "graph", YOLOV3_TF2),
     ("ssd", "xla", SSD),
     ("ssd_layout", "eager", SSD_LAYOUT),
 ]

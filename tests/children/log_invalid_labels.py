@@ -1,6 +1,6 @@
 """Computes losses of labels that are left out, and prints what each stage wrote to the log.
 
-Arguments: the case (`yolov3`, `ssd` or `ssd_layout`) and the mode.
+Arguments: the case, which is a function of this module, and the mode.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import detloss
+from detloss.compat import yolov3_tf2 as yolov3_tf2_drop_in
 
 LOG = tempfile.TemporaryFile()  # noqa: SIM115 (the log of the whole process)
 
@@ -24,6 +25,15 @@ def yolov3(invalid_targets: str) -> tf.Tensor:
     labels[1, 1, 2, 1] = [0.8, 0.7, 0, 0.5, 1, 0, 1, 0]
     logits = tf.zeros(labels.shape)
     return detloss.yolov3_loss(labels, logits, [[0.1, 0.1], [0.2, 0.2]], invalid_targets=invalid_targets)
+
+
+def yolov3_tf2(invalid_targets: str) -> tf.Tensor:
+    """Class indices of a data set with more classes, and of objects without a class."""
+    labels = np.zeros((2, 3, 3, 2, 6), np.float32)
+    labels[0, 1, 2, 0] = [0.7, 0.4, 0.9, 0.6, 1, 67]
+    labels[1, 0, 1, 1] = [0.4, 0.1, 0.6, 0.2, 1, -1]
+    loss = yolov3_tf2_drop_in.YoloLoss([[0.1, 0.1], [0.2, 0.2]], 3, invalid_targets=invalid_targets)
+    return loss(labels, tf.zeros((2, 3, 3, 2, 8)))
 
 
 def ssd(invalid_targets: str) -> tf.Tensor:
