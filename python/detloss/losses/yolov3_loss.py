@@ -17,7 +17,7 @@ class YOLOv3Loss(YOLOv3LossMixin, PerImageLoss):
 
     The options are those of `detloss.yolov3_loss`. `y_true` is `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for
     `"corner"`), `y_pred` `[B, H, W, A * (5 + C)]` or `[B, H, W, A, 5 + C]` of any height and width, `sample_weight`
-    `[B]` or a scalar.
+    `[B]`, `[B, 1]` or a scalar.
 
     Half-precision predictions go to the op as they are and labels stay float32: the loss, its weights and its reduction
     are float32 whatever the policy says.

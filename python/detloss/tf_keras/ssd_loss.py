@@ -12,9 +12,9 @@ from detloss.tf_keras.per_image_loss import PerImageLoss
 class SSDLoss(SSDLossMixin, PerImageLoss):
     """SSD's multibox loss with hard negative mining as a loss of tf_keras.
 
-    The options are those of `detloss.ssd_loss`. `y_true` and `y_pred` are `[B, N, width]`, `sample_weight` is `[B]` or
-    a scalar. The weights scale the losses of the images; they do not take part in the mining. Under a `tf.distribute`
-    strategy every replica mines and normalises its own share of the batch.
+    The options are those of `detloss.ssd_loss`. `y_true` and `y_pred` are `[B, N, width]`, `sample_weight` is `[B]`,
+    `[B, 1]` or a scalar. The weights scale the losses of the images; they do not take part in the mining. Under a
+    `tf.distribute` strategy every replica mines and normalises its own share of the batch.
 
     Under a half-precision policy tf_keras itself casts the labels to the dtype of the predictions before any loss sees
     them. End the model in a float32 layer to keep them exact.

@@ -17,7 +17,7 @@ class YOLOv3Loss(YOLOv3LossMixin, PerImageLoss):
 
     The options are those of `detloss.yolov3_loss`. `y_true` is `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for
     `"corner"`), `y_pred` `[B, H, W, A * (5 + C)]` or `[B, H, W, A, 5 + C]` of any height and width, `sample_weight`
-    `[B]` or a scalar.
+    `[B]`, `[B, 1]` or a scalar.
 
     Under a half-precision policy tf_keras itself casts the labels to the dtype of the predictions before any loss sees
     them, which shifts boxes by up to a thousandth of the image and more. Keep them exact with a float32 last layer, or
