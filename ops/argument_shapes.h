@@ -25,9 +25,8 @@ inline absl::Status CheckRank(const char* name, const tensorflow::TensorShape& s
 inline absl::Status CheckShape(const char* name, const tensorflow::TensorShape& shape,
                                const std::vector<int64_t>& expected, const char* origin = "") {
   if (shape == tensorflow::TensorShape(expected)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, ": expected shape [", absl::StrJoin(expected, ","), "]", origin, ", got ",
-                   shape.DebugString()));
+  return absl::InvalidArgumentError(absl::StrCat(name, ": expected shape [", absl::StrJoin(expected, ","), "]", origin,
+                                                 ", got ", shape.DebugString()));
 }
 
 }  // namespace detloss
