@@ -20,8 +20,8 @@ Status CheckExactWidth(const SsdLayout& layout, int64_t width) {
     return "num_classes + " + std::to_string(columns) + " = " + std::to_string(total);
   };
   return Status::InvalidArgument("num_classes: expected rows of " +
-                                 (may_end_in_offsets ? sum(kOffsets) + " or " : std::string()) +
-                                 sum(kNonClassColumns) + " columns for num_classes=" + std::to_string(classes) +
+                                 (may_end_in_offsets ? sum(kOffsets) + " or " : std::string()) + sum(kNonClassColumns) +
+                                 " columns for num_classes=" + std::to_string(classes) +
                                  ", which counts the background, got " + std::to_string(width) + " columns");
 }
 
@@ -29,9 +29,7 @@ Status CheckExactWidth(const SsdLayout& layout, int64_t width) {
 Status CheckApart(const SsdLayout& resolved, int64_t width) {
   const int64_t class_end = resolved.class_column + resolved.num_classes, box_end = resolved.box_column + kOffsets;
   if (class_end <= resolved.box_column || box_end <= resolved.class_column) return Status::Ok();
-  const auto span = [](int64_t first, int64_t end) {
-    return std::to_string(first) + " to " + std::to_string(end - 1);
-  };
+  const auto span = [](int64_t first, int64_t end) { return std::to_string(first) + " to " + std::to_string(end - 1); };
   return Status::InvalidArgument("layout: expected columns of their own for classes and offsets, got classes in " +
                                  span(resolved.class_column, class_end) + " and offsets in " +
                                  span(resolved.box_column, box_end) + " of rows of " + std::to_string(width) +

@@ -17,9 +17,8 @@ namespace detloss {
 inline absl::Status SplitAnchors(const std::string& name, const Dimensions& found, int64_t anchors, Dimensions* split) {
   const auto fail = [&] {
     return absl::InvalidArgumentError(absl::StrCat(name, ": expected shape [batch, height, width, ", anchors,
-                                                   ", columns] or [batch, height, width, ", anchors,
-                                                   " * columns] for ", anchors, " anchors, got ",
-                                                   DimensionsText(found)));
+                                                   ", columns] or [batch, height, width, ", anchors, " * columns] for ",
+                                                   anchors, " anchors, got ", DimensionsText(found)));
   };
   if (found.size() != 4 && found.size() != 5) return fail();
   *split = found;
@@ -54,8 +53,7 @@ inline absl::Status AddScale(const Dimensions& y_true, const Dimensions& y_pred,
   TF_RETURN_IF_ERROR(SplitAnchors("y_true" + scale, y_true, all->anchors, &labels));
   const int64_t classes = logits[4] < 0 ? -1 : logits[4] - kYoloClasses;
   if (logits[4] >= 0 && (classes < 1 || !Merge(classes, &all->classes))) {
-    const std::string expected =
-        all->classes < 0 ? "C" : absl::StrCat(all->classes, ", as the scales before,");
+    const std::string expected = all->classes < 0 ? "C" : absl::StrCat(all->classes, ", as the scales before,");
     return absl::InvalidArgumentError(absl::StrCat("y_pred", scale, ": expected 5 + ", expected,
                                                    " columns for each of ", all->anchors, " anchors, got shape ",
                                                    DimensionsText(y_pred)));
@@ -66,9 +64,9 @@ inline absl::Status AddScale(const Dimensions& y_true, const Dimensions& y_pred,
   for (int i = 0; i < 5; ++i) same &= Merge(labels[i], &expected[i]);
   if (!same) {
     return absl::InvalidArgumentError(absl::StrCat("y_true", scale, ": expected shape ", DimensionsText(expected),
-                                                   corner_targets ? " (6 columns of corner labels)" : "",
-                                                   " for y_pred", scale, " of shape ", DimensionsText(y_pred),
-                                                   ", got ", DimensionsText(y_true)));
+                                                   corner_targets ? " (6 columns of corner labels)" : "", " for y_pred",
+                                                   scale, " of shape ", DimensionsText(y_pred), ", got ",
+                                                   DimensionsText(y_true)));
   }
   if (!corner_targets && expected[4] >= 0) Merge(expected[4] - kYoloClasses, &all->classes);
   if (!Merge(expected[0], &all->batch)) {

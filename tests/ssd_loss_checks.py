@@ -395,7 +395,7 @@ class SSDLossChecks:
             ("alpha", np.inf),
             ("mining_scope", "images"),
             ("rank_by", "logit"),
-            ("normalizer", None),
+            ("normalizer", "none"),
             ("invalid_targets", "raise"),
             ("layout", "yolo"),
         ],

@@ -198,7 +198,7 @@ def test_labels_of_every_repository(repository):
     ],
 )
 def test_other_shapes_are_told_how_every_repositorys_are_checked(shape, options):
-    with pytest.raises(ValueError, match="expected .*, got ") as caught:
+    with pytest.raises(ValueError, match=r"expected .*, got ") as caught:
         check_targets(np.zeros(shape), **options)
     assert [call in str(caught.value) for call in ALL_CALLS] == [True] * len(ALL_CALLS)
 
@@ -219,7 +219,7 @@ def test_labels_that_are_no_numbers(dtype):
 
 @pytest.mark.parametrize("value", [None, "labels", {"labels": 1}, [[[1.0, 2.0], [3.0]]], object()])
 def test_no_arrays(value):
-    with pytest.raises(TypeError, match="y_true: expected .*, got "):
+    with pytest.raises(TypeError, match=r"y_true: expected .*, got "):
         check_targets(value, layout="ssd_keras")
 
 

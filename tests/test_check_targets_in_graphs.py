@@ -145,7 +145,7 @@ def test_shapes_known_at_run_time_only():
 
 
 def test_xla_is_refused():
-    with pytest.raises(NotImplementedError, match="check_targets: XLA .* Check labels in the data pipeline"):
+    with pytest.raises(NotImplementedError, match=r"check_targets: XLA .* Check labels in the data pipeline"):
         execution.run("xla", lambda y_true: [detloss.check_targets(y_true), y_true][1], labels())
 
 

@@ -25,8 +25,8 @@ inline absl::Status InferShape(tensorflow::shape_inference::InferenceContext* c,
                                tensorflow::shape_inference::ShapeHandle expected,
                                tensorflow::shape_inference::ShapeHandle* shape, const char* origin = "") {
   if (c->Merge(c->input(input), expected, shape).ok()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(name, ": expected shape ", c->DebugString(expected), origin,
-                                                 ", got ", c->DebugString(c->input(input))));
+  return absl::InvalidArgumentError(absl::StrCat(name, ": expected shape ", c->DebugString(expected), origin, ", got ",
+                                                 c->DebugString(c->input(input))));
 }
 
 // Of a shape whose rank is known; the unknown ones are -1.

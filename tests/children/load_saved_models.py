@@ -6,26 +6,21 @@ Arguments: `before` or `after`: whether detloss is imported before TensorFlow; t
 
 from __future__ import annotations
 
+import importlib
 import json
 import pathlib
 import sys
 
 order, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-if order == "before":
-    import tensorflow as tf
-
-    import detloss
-else:
-    import tensorflow as tf
-
-    import detloss  # noqa: F401
-
-import numpy as np
+for module in ("detloss", "tensorflow") if order == "before" else ("tensorflow", "detloss"):
+    importlib.import_module(module)
+tf = sys.modules["tensorflow"]
+np = importlib.import_module("numpy")
 
 arrays = np.load(folder / "arrays.npz")
 
 
-def inputs_of(name: str) -> list[tf.Tensor]:
+def inputs_of(name: str) -> list[object]:
     return [tf.constant(arrays[key]) for key in sorted(arrays.files) if key.startswith(f"{name}.")]
 
 

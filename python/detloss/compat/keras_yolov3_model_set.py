@@ -21,7 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from detloss.keras_common.yolov3_lambda import take_prediction, yolov3_loss_of_model
+from detloss.keras_common.yolov3_lambda import check_is_list, take_prediction, yolov3_loss_of_model
 from detloss.keras_common.yolov3_settings import as_num_classes, mean_over_batch
 from detloss.option_checks import check_flag, check_option
 from detloss.yolov3_options import IOU_LOSSES
@@ -96,6 +96,7 @@ def _yolo3_loss(
     iou_loss_type: str | None,
     **options: Any,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    check_is_list(args)
     if iou_loss_type is not None and iou_loss_type != "":
         check_option("iou_loss_type", iou_loss_type, IOU_LOSSES)
     check_flag("elim_grid_sense", elim_grid_sense)

@@ -58,8 +58,7 @@ def yolov3_loss_of_model(
     if rows is None or len(pixels) % _ANCHORS_PER_SCALE:
         expected = " or ".join(str(_ANCHORS_PER_SCALE * scales) for scales in sorted(anchor_rows, reverse=True))
         raise ValueError(f"anchors: expected {expected} anchors, got {len(pixels)}")
-    if not isinstance(args, list | tuple):
-        raise TypeError(f"args: expected a list of outputs and labels, got {type(args).__name__}")
+    check_is_list(args)
     if len(args) != 2 * len(rows):
         raise ValueError(
             f"args: expected {len(rows)} outputs and as many labels for {len(pixels)} anchors, got {len(args)} tensors"
@@ -70,6 +69,12 @@ def yolov3_loss_of_model(
     return detloss.yolov3_loss(
         labels, outputs, pixels[np.array(rows)], stride=STRIDES[: len(rows)], return_components=True, **options
     )
+
+
+def check_is_list(args: Any) -> None:
+    """Raises `TypeError` unless `args` is a list or tuple: a tensor has a length, too, or, ragged, has none."""
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"args: expected a list of outputs and labels, got {type(args).__name__}")
 
 
 def _check_weights_of_fit() -> None:
