@@ -104,7 +104,12 @@ def check_member(wheel: pathlib.Path, member: zipfile.ZipInfo) -> None:
     """Raises `FetchError` unless the member is a file or a folder below the one that a wheel is unpacked to."""
     kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive does not tell
     path = pathlib.PurePosixPath(member.filename)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.filename or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or "\\" in member.filename
+        or kind not in (0, stat.S_IFREG, stat.S_IFDIR)
+    ):
         raise FetchError(f"{wheel.name}: expected files inside of it, got {member.filename}")
 
 
