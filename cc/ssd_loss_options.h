@@ -18,7 +18,7 @@ enum class RankBy {
 enum class Normalizer {
   kBatch,          // B / max(1, positives of the batch)
   kImage,          // 1 / max(1, positives of the image)
-  kImageSelected,  // confidence: 1 / (positives + kept), localization: 1 / max(1, positives), of the image
+  kImageSelected,  // confidence: 1 / (positives + kept), localization: 1 / positives, 1 without any, of the image
 };
 
 struct SsdLossOptions {

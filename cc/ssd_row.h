@@ -159,6 +159,13 @@ struct SsdScales {
   L localization;
 };
 
+// Of localization, with image_selected: by the positives, even where they are less than one. What is next to none does
+// not overflow.
+DETLOSS_SHARED double OneByPositives(double n_pos) {
+  constexpr double kFewest = 1e-30;
+  return n_pos > 0 ? 1 / (n_pos > kFewest ? n_pos : kFewest) : 1;
+}
+
 // From what the forward pass counted; the backward pass takes the same counts.
 DETLOSS_SHARED SsdScales<double> ScalesOf(const SsdLossOptions& options, int64_t images, double batch_positives,
                                           double n_pos, double n_kept) {
@@ -170,7 +177,7 @@ DETLOSS_SHARED SsdScales<double> ScalesOf(const SsdLossOptions& options, int64_t
     case Normalizer::kImage:
       return {per_image, per_image * options.alpha};
     case Normalizer::kImageSelected:
-      return {selected > 0 ? 1 / selected : 0, per_image * options.alpha};
+      return {selected > 0 ? 1 / selected : 0, OneByPositives(n_pos) * options.alpha};
   }
   return {0, 0};
 }

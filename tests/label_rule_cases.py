@@ -241,6 +241,7 @@ YOLOV3_ROWS: dict[str, list[Example]] = {
 # ---- SSD ----
 
 _POSITIVE, _NEGATIVE = (0, 3), (0, 10)
+_ONLY_POSITIVE = (1, 5)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -257,7 +258,7 @@ class _SSD(Repository):
         rng = np.random.default_rng(1)
         y_true, y_pred = rng.normal(size=(2, 2, 24, len(columns))).astype(np.float32)
         y_true[..., classes] = np.eye(num_classes)[0]
-        for box, a_class in ((_POSITIVE, 2), ((0, 8), 1), ((1, 5), 3)):
+        for box, a_class in ((_POSITIVE, 2), ((0, 8), 1), (_ONLY_POSITIVE, 3)):
             y_true[box][classes] = np.eye(num_classes)[a_class]
         if "flag" in columns:
             y_true[..., columns.index("flag")] = 1 - y_true[..., classes.start]
@@ -312,7 +313,11 @@ SSD_ROWS: dict[str, list[Example]] = {
     "class weight below 0": _class_of_both(-0.5),
     "class weight NaN or infinite": [example for value in (_NAN, _INF) for example in _class_of_both(value)],
     "positive flag above 1": [_positive(flag=value) for value in (1.5, 2)],
-    "positive flag between 0 and 1": [_positive(flag=0.5), _negative(flag=0.5)],
+    "positive flag between 0 and 1": [
+        _positive(flag=0.5),
+        _negative(flag=0.5),
+        Example(_ONLY_POSITIVE, {"flag": 0.5}, 4),
+    ],
     "positive flag beyond 1e6": [_positive(flag=1e7)],
     "positive flag below 0": [_negative(flag=-1)],
     "positive flag NaN": [_positive(flag=_NAN), _negative(flag=_NAN)],

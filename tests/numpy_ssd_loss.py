@@ -205,4 +205,7 @@ def _scales(normalizer: str, n_pos: np.ndarray, n_kept: np.ndarray) -> tuple[np.
     if normalizer == "image":
         return per_image, per_image
     selected = n_pos + n_kept
-    return np.where(selected > 0, 1 / np.maximum(selected, 1e-300), 0), per_image
+    return (
+        np.where(selected > 0, 1 / np.maximum(selected, 1e-300), 0),
+        1 / np.where(n_pos > 0, n_pos, 1),
+    )

@@ -278,7 +278,6 @@ def test_losses_in_other_modes(label, in_detloss, repository, outcome, mode):
         _check_losses("fused", mode, in_detloss, repository, example)
 
 
-@pytest.mark.xfail(strict=True, reason="the mean weight of the classes of a row without one is 0 / 0")
 def test_no_class_score_with_softmax():
     (example,) = YOLOV3_ROWS["no class score above 0"]
     repository = REPOSITORIES["keras-YOLOv3-model-set", ""]

@@ -129,7 +129,7 @@ inline PlainScales PlainNormalizers(Normalizer normalizer, double images, double
   const double per_batch = images / std::max(1.0, batch_positives), per_image = 1 / std::max(1.0, n_pos);
   if (normalizer == Normalizer::kBatch) return {per_batch, per_batch};
   if (normalizer == Normalizer::kImage) return {per_image, per_image};
-  return {n_pos + n_kept > 0 ? 1 / (n_pos + n_kept) : 0, per_image};
+  return {n_pos + n_kept > 0 ? 1 / (n_pos + n_kept) : 0, n_pos > 0 ? 1 / n_pos : 1};
 }
 
 // `options` holds a resolved layout.

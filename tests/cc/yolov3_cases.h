@@ -169,6 +169,8 @@ class YoloCaseGenerator {
     } else if (kind == 2) {
       (random_.Chance(0.5) ? row->x : row->y) = Any({-kUnit, 1 + kUnit, -0.5});
       SetBox(row);
+    } else if (!corner() && random_.Chance(0.3)) {
+      std::fill_n(row->label.begin() + 5, given_.classes, 0.0);
     } else if (!corner() && !given_.whole_classes) {
       row->label[5 + random_.Below(given_.classes)] = Any({1 + kUnit, 2});
     }

@@ -68,7 +68,8 @@ def ssd_loss(
         out of all its boxes (rykov8).
       rank_by: `"loss"` or `"foreground"`, the largest foreground probability times `neg`.
       normalizer: `"batch"`: `B / max(1, n_pos of the batch)`; `"image"`: `1 / max(1, n_pos of the image)`;
-        `"image_selected"`: confidence by `n_pos + n_kept` of the image, localization by `max(1, n_pos)`.
+        `"image_selected"`: confidence by `n_pos + n_kept` of the image, localization by its `n_pos`, or 1
+        without any.
       from_logits: whether the class columns of `y_pred` are logits rather than softmax probabilities.
       layout: an `SSDLayout`, `"ssd_keras"`: `[C classes, 4 offsets, 8 unused]`, or `"ssd_keras_rykov8"`:
         `[4 offsets, C classes, positive flag, 7 unused]`.

@@ -18,6 +18,7 @@ _SMALLEST_PROBABILITY = 1e-15
 _N_OFFSETS = 4
 # Both repositories append 12 columns to the classes.
 _NON_CLASS_COLUMNS = 12
+_FEWEST_POSITIVES = 1e-30
 _VALUES_SHOWN = 100
 
 
@@ -282,6 +283,8 @@ def _scales(normalizer: str, n_pos: tf.Tensor, n_kept: tf.Tensor) -> tuple[tf.Te
     by_positives = 1 / tf.maximum(n_pos, 1)
     if normalizer == "image":
         return by_positives, by_positives
+    # Fractions of one positive divide, too; what is next to none does not overflow.
+    by_positives = tf.where(n_pos > 0, 1 / tf.maximum(n_pos, _FEWEST_POSITIVES), 1)
     return tf.math.divide_no_nan(tf.ones_like(n_pos), n_pos + n_kept), by_positives
 
 
