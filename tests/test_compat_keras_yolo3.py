@@ -270,5 +270,7 @@ def test_wrong_anchors(arrays, anchors, message):
 
 
 def test_wrong_number_of_classes(arrays):
-    with pytest.raises(ValueError, match="y_pred: expected 27 columns for num_classes=4 and 3 anchors, got shape"):
+    with pytest.raises(
+        ValueError, match=r"y_pred\[0\]: expected 27 columns for num_classes=4 and 3 anchors, got shape"
+    ):
         loss_of(arrays, num_classes=4)

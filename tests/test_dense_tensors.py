@@ -1,4 +1,4 @@
-"""Ragged and sparse tensors, and what is no tensor, are refused by name and with the cure, wherever losses take them."""
+"""Ragged and sparse tensors, and what is no tensor, are refused by name, with the cure, wherever losses take them."""
 
 from __future__ import annotations
 

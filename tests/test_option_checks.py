@@ -232,7 +232,7 @@ def test_numbers_of_classes_are_integers(value):
 
 @pytest.mark.parametrize(
     "anchors",
-    [tf.constant([[1.0, 2.0]]), tf.Variable([[1.0, 2.0]]), [[tf.constant(1.0), 2.0]], [["1", "2"]], None, "anchors",
+    [tf.Variable([[1.0, 2.0]]), [[tf.Variable(1.0), 2.0]], [["1", "2"]], None, "anchors",
      [[1.0, None]], [[True, 2.0]], np.array([["1", "2"]]), [[1.0, 2.0], [3.0]]],
 )  # fmt: skip
 def test_anchors_are_numbers(anchors):

@@ -447,7 +447,7 @@ class YOLOv3KerasChecks:
             ),
             (lambda outputs, labels: [outputs[:1], labels], r"outputs: expected 2 scale\(s\), got 1"),
             (lambda outputs, labels: [outputs, labels[:1]], r"y_trues: expected 2 scale\(s\), got 1"),
-            (lambda outputs, labels: [labels, outputs], "y_true: expected rank 5, got shape"),
+            (lambda outputs, labels: [labels, outputs], r"y_true\[0\]: expected rank 5, got shape"),
             (lambda outputs, labels: [outputs[::-1], labels], "y_true.*: expected"),
         ],
     )
@@ -458,5 +458,6 @@ class YOLOv3KerasChecks:
             self.layer()(inputs(outputs, labels))
 
     def test_wrong_classes_fail_when_the_model_is_built(self):
-        with pytest.raises(ValueError, match="y_pred: expected 27 columns for num_classes=4 and 3 anchors, got shape"):
+        message = r"y_pred\[0\]: expected 27 columns for num_classes=4 and 3 anchors, got shape"
+        with pytest.raises(ValueError, match=message):
             yolov3_training.build_layer_model(self.keras, self.losses.YOLOv3LossLayer(ANCHORS, 4))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,12 @@ _SMALLEST_INT64 = -(2**63)
 _MOST_SHOWN = 120
 
 
-def check_option(name: str, value: object, expected: Collection[str]) -> str:
-    """Raises `TypeError` unless `value` is a string, `ValueError` unless it is one of `expected`."""
-    text = f"one of {sorted(expected)}"
+def check_option(name: str, value: object, expected: Collection[str], or_else: str | None = None) -> str:
+    """Raises `TypeError` unless `value` is a string, `ValueError` unless it is one of `expected`.
+
+    The text tells what the caller takes, or else.
+    """
+    text = f"one of {sorted(expected)}" + (f", or {or_else}" if or_else else "")
     if not isinstance(value, str):
         raise _wrong_type(name, text, value)
     if value not in expected:
@@ -47,9 +50,12 @@ def check_count(name: str, value: object, least: int | None = 0, most: int = LAR
     text = "an integer" if least is None else f"an integer of at least {least}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise _wrong_type(name, text, value)
-    if value < (_SMALLEST_INT64 if least is None else least) or value > most:
-        raise _wrong_value(name, f"{text} and at most {most}" if value > most else text, value)
-    return int(value)
+    count = int(value)
+    if count > most:
+        raise _wrong_value(name, f"{text} and at most {most}", value)
+    if count < (_SMALLEST_INT64 if least is None else least):
+        raise _wrong_value(name, text, value)
+    return count
 
 
 def check_number(name: str, value: object, least: float = 0, below: float = math.inf) -> float:
@@ -71,24 +77,26 @@ def check_number(name: str, value: object, least: float = 0, below: float = math
     return float(value)
 
 
-def as_sequence(name: str, value: Any, expected: str) -> Sequence[Any]:
-    """A list, tuple or one-dimensional array as it is.
+def as_sequence(name: str, value: Any, expected: str) -> list[Any]:
+    """The items of a list, tuple or one-dimensional array.
 
     Raises:
       TypeError: anything else, a string or a tensor too.
     """
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
-        return value
+        return list(value)
     raise _wrong_type(name, expected, value)
 
 
 def as_numbers(name: str, value: Any) -> npt.NDArray[np.float64]:
-    """Numbers in an array or in nested lists as a float64 array.
+    """Numbers in an array, an eager tensor or nested lists as a float64 array.
 
     Raises:
-      TypeError: anything that is neither an array of numbers nor lists of them, a tensor too.
+      TypeError: anything else, as a variable, which would have to be followed.
       ValueError: lists of different lengths.
     """
+    if hasattr(value, "numpy") and not hasattr(value, "assign"):
+        value = value.numpy()  # a tensor of TensorFlow never changes: it is as good as an array
     _check_leaves(name, value)
     try:
         return np.asarray(value, np.float64)

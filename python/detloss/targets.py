@@ -102,7 +102,7 @@ class _SSDLabels(NamedTuple):
         check_ssd_shape(name, shape, self.layout)
 
     def check(self, labels: Sequence[_Labels]) -> None:
-        _check_ssd_targets(*labels, self.layout)
+        _check_ssd_targets(labels[0], self.layout)
 
 
 class _YOLOv3Labels(NamedTuple):

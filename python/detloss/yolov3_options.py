@@ -131,15 +131,15 @@ def as_class_weights(class_weights: Sequence[float] | None, num_classes: int | N
     if class_weights is None:
         return ()
     weights = as_sequence("class_weights", class_weights, "a list of numbers, one per class")
-    if len(weights) == 0 or (num_classes is not None and len(weights) != num_classes):
+    if not weights or (num_classes is not None and len(weights) != num_classes):
         raise ValueError(f"class_weights: expected {num_classes or 'some'} weights, one per class, got {len(weights)}")
     return tuple(check_number("class_weights", value) for value in weights)
 
 
-def _one_per_scale(name: str, value: Any, kind: str, scales: int) -> Sequence[Any]:
+def _one_per_scale(name: str, value: Any, kind: str, scales: int) -> list[Any]:
     """A sequence of as many items as there are scales, or the one value for each of them."""
     if isinstance(value, numbers.Number):
-        return (value,) * scales
+        return [value] * scales
     values = as_sequence(name, value, f"one {kind} or a list of them, one per scale")
     if len(values) != scales:
         raise ValueError(f"{name}: expected one {kind} or {scales}, one per scale, got {value!r}")

@@ -97,8 +97,8 @@ def _yolo3_loss(
     **options: Any,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     check_is_list(args)
-    if iou_loss_type is not None and iou_loss_type != "":
-        check_option("iou_loss_type", iou_loss_type, IOU_LOSSES)
+    if iou_loss_type not in (None, False, ""):
+        check_option("iou_loss_type", iou_loss_type, IOU_LOSSES, "None")
     check_flag("elim_grid_sense", elim_grid_sense)
     for name, option in (("use_focal_loss", "class_focal"), ("use_focal_obj_loss", "objectness_focal")):
         check_flag(name, options[option])
