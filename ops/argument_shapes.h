@@ -32,9 +32,8 @@ inline Dimensions DimensionsOf(const tensorflow::TensorShape& shape) {
 inline absl::Status CheckShape(const char* name, const tensorflow::TensorShape& shape, const Dimensions& expected,
                                const char* origin = "") {
   if (DimensionsOf(shape) == expected) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, ": expected shape [", absl::StrJoin(expected, ","), "]", origin, ", got ",
-                   shape.DebugString()));
+  return absl::InvalidArgumentError(absl::StrCat(name, ": expected shape [", absl::StrJoin(expected, ","), "]", origin,
+                                                 ", got ", shape.DebugString()));
 }
 
 }  // namespace detloss

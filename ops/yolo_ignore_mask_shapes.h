@@ -24,8 +24,8 @@ inline absl::Status CheckIgnoreMaskShapes(const tensorflow::TensorShape& boxes,
   }
   if (true_boxes.dims() != 3 || true_boxes.dim_size(0) != boxes.dim_size(0) || true_boxes.dim_size(2) != 4) {
     return absl::InvalidArgumentError(absl::StrCat("true_boxes: expected shape [", boxes.dim_size(0),
-                                                   ", true boxes, 4] for boxes of shape ",
-                                                   boxes.DebugString(), ", got ", true_boxes.DebugString()));
+                                                   ", true boxes, 4] for boxes of shape ", boxes.DebugString(),
+                                                   ", got ", true_boxes.DebugString()));
   }
   TF_RETURN_IF_ERROR(ToAbsl(CheckIgnoreMaskSizes(DimensionsOf(boxes), DimensionsOf(true_boxes))));
   *mask = boxes;
