@@ -59,11 +59,12 @@ def weights_of_fit() -> tuple[Any, Any]:
     """
     in_step = False
     for frame in _frames_of_keras():
-        name, variables = _function(frame), frame.f_locals
+        name = _function(frame)
         in_step = in_step or name in _STEPS
         if not in_step or name not in _STEPS | _LOOPS:
             continue
         # Without targets both Kerases drop the weights between the loop and the step.
+        variables = frame.f_locals
         if variables.get("sample_weight") is not None:
             return variables["sample_weight"], variables.get("self")
         if name in _LOOPS:
