@@ -345,6 +345,20 @@ class YOLOv3KerasChecks:
         targets = [np.zeros((2, 2, 3, 24)), np.zeros((2, 4, 6, 24))]
         outer.fit(x[0], targets, sample_weight=np.ones(2), callbacks=[Callback()], verbose=0)
 
+    def test_weights_in_a_training_step_of_ones_own(self):
+        class Model(self.keras.Model):
+            def train_step(self, data):
+                x, _, weights = data
+                self(x, training=True)
+                return {"own": tf.reduce_mean(tf.cast(weights, tf.float32)) * sum(self.losses)}
+
+        model = self.layer_model()
+        own = Model(model.inputs, model.outputs)
+        own.compile("sgd")
+        x, weights = [yolov3_training.images(4), *yolov3_training.labels(4)], np.array([1, 2, 0, 5.0])
+        history = own.fit(x, np.zeros(4), sample_weight=weights, verbose=0).history
+        assert history["own"] == pytest.approx([2 * model.evaluate(x, batch_size=4, verbose=0)[0]], rel=1e-5)
+
     def test_loss_weights(self):
         body = yolov3_training.build_body(self.keras)
         body.compile("sgd", loss=self.losses_by_scale(), loss_weights=[0.25, 2.0])

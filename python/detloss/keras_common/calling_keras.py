@@ -44,7 +44,7 @@ def weights_of_wrapper(function: Any) -> tuple[Any, Any]:
       Both, `None` where there is none or where no wrapper of a Keras calls `function`.
     """
     frames = list(itertools.islice(_frames_of_keras(), 2))
-    if len(frames) < 2 or [frame.f_code.co_name for frame in frames] != ["call", "__call__"]:
+    if len(frames) < 2 or [_function(frame) for frame in frames] != ["call", "__call__"]:
         return None, None
     wrapper, caller = (frame.f_locals for frame in frames)
     if getattr(wrapper.get("self"), "fn", None) is not function or caller.get("self") is not wrapper["self"]:
@@ -53,12 +53,18 @@ def weights_of_wrapper(function: Any) -> tuple[Any, Any]:
 
 
 def weights_of_fit() -> tuple[Any, Any]:
-    """Sample weights that the calling model's `fit` or `evaluate` was given, and the model; `None` outside of both."""
+    """Sample weights that the calling model's `fit` or `evaluate` was given, and the model.
+
+    `None` outside of both, and in training steps that a user wrote, which may do with the weights as they please.
+    """
+    in_step = False
     for frame in _frames_of_keras():
-        name, variables = frame.f_code.co_name, frame.f_locals
-        if name not in _STEPS | _LOOPS:
+        name = _function(frame)
+        in_step = in_step or name in _STEPS
+        if not in_step or name not in _STEPS | _LOOPS:
             continue
         # Without targets both Kerases drop the weights between the loop and the step.
+        variables = frame.f_locals
         if variables.get("sample_weight") is not None:
             return variables["sample_weight"], variables.get("self")
         if name in _LOOPS:
@@ -77,6 +83,11 @@ def _frames_of_keras() -> Iterator[FrameType]:
 
 def _root(frame: FrameType) -> str:
     return _package(frame.f_globals.get("__name__"))
+
+
+def _function(frame: FrameType) -> str:
+    # AutoGraph names what it rewrote so.
+    return frame.f_code.co_name.removeprefix("tf__")
 
 
 def _package(module: Any) -> str:
