@@ -82,8 +82,15 @@ DETLOSS_SHARED Dual<L> Ciou(const OverlapTerms<L>& terms, const Box<L>& truth) {
   const Dual<L> angle = Apply(terms.w, terms.h, static_cast<L>(atan2(w, h)), slope_w, slope_h);
   constexpr L kFourOverPiSquared = static_cast<L>(0.405284734569351085775517852838911);
   const Dual<L> v = Square(angle + -static_cast<L>(atan2(truth.w, truth.h))) * kFourOverPiSquared;
-  const L alpha = v.value / (1 + OverlapEpsilon<L>() - terms.iou.value + v.value);
+  const L rest = 1 + OverlapEpsilon<L>() - terms.iou.value + v.value;  // rounding may take the overlap above 1
+  const L alpha = v.value / (rest < OverlapEpsilon<L>() ? OverlapEpsilon<L>() : rest);
   return Diou(terms, truth) + v * -alpha;
+}
+
+// Of a distance and what encloses both boxes: both are 0 where rounding leaves a point of either box.
+template <class L>
+DETLOSS_SHARED Dual<L> ShareOf(const Dual<L>& distance, const Dual<L>& enclosing) {
+  return enclosing.value == 0 ? Constant(L(0)) : distance / enclosing;
 }
 
 // |a - b| / max(a, b), squashed: 0 for equal lengths.
@@ -106,8 +113,8 @@ DETLOSS_SHARED Dual<L> Siou(const OverlapTerms<L>& terms, const Box<L>& truth) {
   // cos(2 asin(s) - pi / 2)
   const Dual<L> angle = sine * SquareRoot(Square(sine) * L(-1) + L(1)) * L(2);
   const Dual<L> gamma = angle + L(-2);
-  const Dual<L> distance_cost = (Exponential(gamma * Square(across / terms.enclosing_w)) +
-                                 Exponential(gamma * Square(down / terms.enclosing_h))) *
+  const Dual<L> distance_cost = (Exponential(gamma * Square(ShareOf(across, terms.enclosing_w))) +
+                                 Exponential(gamma * Square(ShareOf(down, terms.enclosing_h)))) *
                                     L(-1) +
                                 L(2);
   return terms.iou + (distance_cost + ShapeCost(terms.w, truth.w) + ShapeCost(terms.h, truth.h)) * L(-0.5);

@@ -1,4 +1,4 @@
-// Largest value and logarithm of the sum of exponentials over a row's classes. Host only.
+// Largest value of a row's classes, and the terms of its softmax. Host only.
 #ifndef DETLOSS_CC_LOG_SUM_EXP_H_
 #define DETLOSS_CC_LOG_SUM_EXP_H_
 
@@ -11,6 +11,7 @@
 #include "cc/lanes.h"
 #include "cc/math.h"
 #include "cc/platform.h"
+#include "cc/softmax_terms.h"
 
 namespace detloss {
 
@@ -66,7 +67,7 @@ DETLOSS_SHARED Compute<T> LargestOrNan(const T* values, int64_t count) {
   return Largest(ClassStrides<T>(values, count));
 }
 
-// The lanes' sums are added in a fixed tree, so that vectors of any width agree bit for bit.
+// For a finite `largest`. The lanes' sums are added in a fixed tree, so that vectors of any width agree bit for bit.
 template <class T>
 DETLOSS_SHARED Compute<T> SumExp(const ClassStrides<T>& classes, Compute<T> largest) {
   using L = Compute<T>;
@@ -78,25 +79,46 @@ DETLOSS_SHARED Compute<T> SumExp(const ClassStrides<T>& classes, Compute<T> larg
   return ReduceLanes(sum, add);
 }
 
-// NaN if any logit is, or if the largest is infinite.
+// For an infinite `largest`: how many logits equal it, NaN if any is.
 template <class T>
-DETLOSS_SHARED Compute<T> LogSumExp(const T* logits, int64_t count) {
-  const ClassStrides<T> classes(logits, count);
-  const Compute<T> largest = Largest(classes);
-  return largest + Log(SumExp(classes, largest));
+DETLOSS_SHARED Compute<T> SumExpOfInfinite(const T* logits, int64_t count, Compute<T> largest) {
+  Compute<T> sum = 0;
+  for (int64_t c = 0; c < count; ++c) sum += Exp(FromLargest(ToCompute(logits[c]), largest));
+  return sum;
 }
 
-// The same of sixteen rows that lie `width` apart. Step by step over all rows: within one row every step waits for the
-// one before.
 template <class T>
-DETLOSS_SHARED void LogSumExpOfRows(const T* logits, int64_t count, int64_t width, Compute<T>* log_sum_exp) {
+DETLOSS_SHARED SoftmaxTerms<Compute<T>> SoftmaxTermsOf(const T* logits, int64_t count) {
+  const ClassStrides<T> classes(logits, count);
+  const Compute<T> largest = Largest(classes);
+  return {largest, Log(IsFinite(largest) ? SumExp(classes, largest) : SumExpOfInfinite(logits, count, largest))};
+}
+
+// The same of sixteen rows.
+template <class L>
+struct SoftmaxTermsOfRows {
+  L largest[kLanes] = {};
+  L log_sum[kLanes] = {};
+
+  DETLOSS_INLINE SoftmaxTerms<L> operator[](int row) const { return {largest[row], log_sum[row]}; }
+};
+
+// Of rows that lie `width` apart. Step by step over all rows: within one row every step waits for the one before.
+template <class T>
+DETLOSS_SHARED void ComputeSoftmaxTermsOfRows(const T* logits, int64_t count, int64_t width,
+                                              SoftmaxTermsOfRows<Compute<T>>* terms) {
   using L = Compute<T>;
-  L largest[kLanes], sum[kLanes];
+  L* const largest = terms->largest;
+  L sum[kLanes];
   for (int row = 0; row < kLanes; ++row) largest[row] = Largest(ClassStrides<T>(logits + row * width, count));
   for (int row = 0; row < kLanes; ++row) sum[row] = SumExp(ClassStrides<T>(logits + row * width, count), largest[row]);
-  const Lanes<L> result =
-      MapLanes(LoadLanes(largest), LoadLanes(sum), [](Vector<L> most, Vector<L> total) { return most + Log(total); });
-  memcpy(log_sum_exp, &result, sizeof(result));
+  if (AnyLane(largest, [](Vector<L> x) { return x - x != 0; })) {
+    for (int row = 0; row < kLanes; ++row) {
+      if (!IsFinite(largest[row])) sum[row] = SumExpOfInfinite(logits + row * width, count, largest[row]);
+    }
+  }
+  const Lanes<L> log_sum = MapLanes(LoadLanes(sum), [](Vector<L> total) { return Log(total); });
+  memcpy(terms->log_sum, &log_sum, sizeof(log_sum));
 }
 
 }  // namespace detloss

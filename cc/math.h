@@ -2,6 +2,7 @@
 #ifndef DETLOSS_CC_MATH_H_
 #define DETLOSS_CC_MATH_H_
 
+#include <float.h>
 #include <math.h>
 
 #include <cstdint>
@@ -121,6 +122,26 @@ DETLOSS_SHARED bool IsNan(L x) {
 template <class L>
 DETLOSS_SHARED bool IsFinite(L x) {
   return x - x == 0;
+}
+
+// Infinities become the largest number of their sign; NaN stays.
+template <class V>
+DETLOSS_SHARED V Within(V x, V largest) {
+  return x > largest ? largest : x < -largest ? -largest : x;
+}
+DETLOSS_SHARED float ToFinite(float x) { return Within(x, FLT_MAX); }
+DETLOSS_SHARED double ToFinite(double x) { return Within(x, DBL_MAX); }
+#if !defined(__CUDACC__)
+DETLOSS_SHARED Vector<float> ToFinite(Vector<float> x) { return Within(x, Splat<Vector<float>>(FLT_MAX)); }
+DETLOSS_SHARED Vector<double> ToFinite(Vector<double> x) { return Within(x, Vector<double>{} + DBL_MAX); }
+#endif
+
+// The product of what a term counts and the term, which is not looked at where it counts nothing: 0 where either is 0,
+// be the other infinite, and for a weight of 0 also where the term is NaN.
+template <class V>
+DETLOSS_SHARED V Weighted(V weight, V term) {
+  const V product = weight * term;
+  return ((weight == 0) | (term == 0)) ? V{} : product;
 }
 
 // Unsigned integer that orders like the float: -0 equals +0, NaN comes above everything.

@@ -37,14 +37,20 @@ struct MiningCut {
   }
 };
 
-// Bounded before it becomes an integer. The originals compute k in float32.
+// Negatives to keep for so many positives, in float32 as in the originals. None without a ratio, be the positives
+// beyond float32.
+DETLOSS_SHARED float WantedByRatio(const MiningOptions& options, float positives) {
+  return options.neg_pos_ratio == 0 ? 0 : options.neg_pos_ratio * positives;
+}
+
+// Bounded before it becomes an integer.
 DETLOSS_SHARED int64_t FloorOf(float wanted, int64_t most) {
   return static_cast<double>(wanted) < static_cast<double>(most) ? static_cast<int64_t>(wanted) : most;
 }
 
 // k of a batch, or of an image by itself.
 DETLOSS_SHARED int64_t NegativesToKeep(const MiningOptions& options, double n_positive, int64_t candidates) {
-  const int64_t wanted = FloorOf(options.neg_pos_ratio * floorf(static_cast<float>(n_positive)), candidates);
+  const int64_t wanted = FloorOf(WantedByRatio(options, floorf(static_cast<float>(n_positive))), candidates);
   const int64_t at_least = wanted > options.n_neg_min ? wanted : options.n_neg_min;
   return at_least < candidates ? at_least : candidates;
 }
@@ -52,7 +58,7 @@ DETLOSS_SHARED int64_t NegativesToKeep(const MiningOptions& options, double n_po
 // What an image asks for where all keep the same number: the smallest above 0 counts.
 DETLOSS_SHARED float UniformlyWanted(const MiningOptions& options, int64_t boxes, double n_positive) {
   const float positives = static_cast<float>(n_positive);
-  const float by_ratio = options.neg_pos_ratio * positives, left = static_cast<float>(boxes) - positives;
+  const float by_ratio = WantedByRatio(options, positives), left = static_cast<float>(boxes) - positives;
   return left < by_ratio ? left : by_ratio;
 }
 

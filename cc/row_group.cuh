@@ -10,6 +10,7 @@
 #include "cc/block_reduce.cuh"
 #include "cc/dtypes.h"
 #include "cc/math.h"
+#include "cc/softmax_terms.h"
 
 namespace detloss {
 
@@ -39,19 +40,18 @@ __device__ Compute<T> GroupLargestOrNan(const T* values, int64_t count) {
   return any_nan ? static_cast<Compute<T>>(NAN) : largest;
 }
 
-// NaN if any logit is, or if the largest is infinite. The host adds the last sixteen classes first, of which those that
-// a stride before holds count as zero.
+// The host adds the last sixteen classes first, of which those that a stride before holds count as zero.
 template <class T>
-__device__ Compute<T> GroupLogSumExp(const T* logits, int64_t count) {
+__device__ SoftmaxTerms<Compute<T>> GroupSoftmaxTerms(const T* logits, int64_t count) {
   using L = Compute<T>;
   const int lane = threadIdx.x % kGroup;
   const L largest = GroupLargest(logits, count);
   const int64_t last = (count - 1) / kGroup * kGroup;
   const int64_t overlapping = count < kGroup ? lane : count - kGroup + lane;
   L sum = 0;
-  if (overlapping >= last && overlapping < count) sum = Exp(ToCompute(logits[overlapping]) - largest);
-  for (int64_t c = lane; c < last; c += kGroup) sum += Exp(ToCompute(logits[c]) - largest);
-  return largest + Log(WarpSum<kGroup>(sum));
+  if (overlapping >= last && overlapping < count) sum = Exp(FromLargest(ToCompute(logits[overlapping]), largest));
+  for (int64_t c = lane; c < last; c += kGroup) sum += Exp(FromLargest(ToCompute(logits[c]), largest));
+  return {largest, Log(WarpSum<kGroup>(sum))};
 }
 
 }  // namespace detloss

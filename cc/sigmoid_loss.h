@@ -27,20 +27,23 @@ struct LossAndGradient {
   V gradient;
 };
 
-// Labels may be fractions.
+// Labels may be fractions, or beyond 1. Infinite logits count as the largest numbers: a difference of infinities would
+// not tell that nothing is lost where the label is what the logit says.
 template <class V>
-DETLOSS_SHARED LossAndGradient<V> SigmoidLoss(V logit, V label) {
+DETLOSS_SHARED LossAndGradient<V> SigmoidLoss(V any_logit, V label) {
+  const V logit = ToFinite(any_logit);
   const Sigmoid<V> sigmoid = SigmoidOf(logit);
   return {sigmoid.softplus - logit * label, sigmoid.probability - label};
 }
 
 // Lin et al., "Focal Loss for Dense Object Detection" (arXiv:1708.02002), gamma 2 and alpha 0.25.
 template <class V>
-DETLOSS_SHARED LossAndGradient<V> SigmoidFocalLoss(V logit, V label) {
+DETLOSS_SHARED LossAndGradient<V> SigmoidFocalLoss(V any_logit, V label) {
+  const V logit = ToFinite(any_logit);
   const Sigmoid<V> sigmoid = SigmoidOf(logit);
   const V p = sigmoid.probability;
-  const V cross_entropy = sigmoid.softplus - logit * label;
-  const V missed = label * (1 - p) + (1 - label) * p;  // 1 - p_t
+  const V cross_entropy = ToFinite(sigmoid.softplus - logit * label);  // the factors may be 0
+  const V missed = label * (1 - p) + (1 - label) * p;                  // 1 - p_t
   const V missed_gradient = (1 - 2 * label) * p * (1 - p);
   const V alpha = label / 4 + (1 - label) * 3 / 4;
   return {alpha * missed * missed * cross_entropy,

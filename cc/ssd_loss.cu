@@ -122,16 +122,18 @@ __device__ SsdRowStatistics<Compute<T>> StatisticsOf(const SsdLossOptions& optio
   const int lane = threadIdx.x % kWarp, half = lane / kGroup;
   const int64_t num_classes = options.layout.num_classes;
   const bool by_foreground = options.rank_by == RankBy::kForeground;
-  SsdRowStatistics<L> mine = {0, 0};
+  SsdRowStatistics<L> mine = {{0, 0}, 0};
   for (int row = half; row < kWarp; row += kWarp / kGroup) {
     const T* const row_classes = classes + (row < num_rows ? row : 0) * width;
-    const SsdRowStatistics<L> statistics = {options.from_logits ? GroupLogSumExp(row_classes, num_classes) : L(0),
-                                            by_foreground ? GroupLargestOrNan(row_classes + 1, num_classes - 1) : L(0)};
+    SsdRowStatistics<L> statistics = {{0, 0}, 0};
+    if (options.from_logits) statistics.softmax = GroupSoftmaxTerms(row_classes, num_classes);
+    if (by_foreground) statistics.foreground = GroupLargestOrNan(row_classes + 1, num_classes - 1);
     // Both halves hand theirs to the lane of the row.
-    const int first_row = row - half, from = (lane - first_row) * kGroup;
-    const L log_sum_exp = __shfl_sync(kAllLanes, statistics.log_sum_exp, from & (kWarp - 1));
-    const L foreground = __shfl_sync(kAllLanes, statistics.foreground, from & (kWarp - 1));
-    if (lane == first_row || lane == first_row + 1) mine = {log_sum_exp, foreground};
+    const int first_row = row - half, from = (lane - first_row) * kGroup & (kWarp - 1);
+    const L largest = __shfl_sync(kAllLanes, statistics.softmax.largest, from);
+    const L log_sum = __shfl_sync(kAllLanes, statistics.softmax.log_sum, from);
+    const L foreground = __shfl_sync(kAllLanes, statistics.foreground, from);
+    if (lane == first_row || lane == first_row + 1) mine = {{largest, log_sum}, foreground};
   }
   return mine;
 }
@@ -147,7 +149,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<T>) ScoreBoxes(F
   const int64_t warp_offset = (place.image * a.shape.boxes + (num_rows > 0 ? warp_first : 0)) * a.shape.width;
   const bool has_foreground =
       HasForeground(a.y_true + warp_offset + layout.class_column, a.shape.width, num_rows, layout.num_classes);
-  SsdRowStatistics<L> statistics = {0, 0};
+  SsdRowStatistics<L> statistics = {{0, 0}, 0};
   if (a.options.from_logits || a.options.rank_by == RankBy::kForeground) {
     statistics = StatisticsOf(a.options, a.y_pred + warp_offset + layout.class_column, a.shape.width, num_rows);
   }
@@ -299,9 +301,9 @@ __device__ void AddClassGradient(const BackwardArguments<T>& a, const Compute<T>
   for (int64_t c = lane; c < num_classes; c += kWarp) label_sum += labels[c];
   label_sum = WarpSum(label_sum);
   if (label_sum == 0) return;
-  const L log_sum_exp = GroupLogSumExp(classes, num_classes);  // by both groups alike
+  const SoftmaxTerms<L> softmax = GroupSoftmaxTerms(classes, num_classes);  // by both groups alike
   for (int64_t c = lane; c < num_classes; c += kWarp) {
-    Store(LogitGradient(labels[c], label_sum, ToCompute(classes[c]), log_sum_exp, scale), gradient + c);
+    Store(LogitGradient(labels[c], label_sum, ToCompute(classes[c]), softmax, scale), gradient + c);
   }
 }
 
@@ -316,9 +318,11 @@ __device__ void AddBoxGradient(const BackwardArguments<T>& a, int64_t box, const
   T* const gradient = a.gradient + box * a.shape.width;
   const L positive = selection & kSsdPositive ? PositiveWeight(layout, truth) : L(0);
   const L confidence = scales.confidence * (positive + (selection & kSsdKept ? 1 : 0));
-  AddClassGradient(a, truth + layout.class_column, prediction + layout.class_column, confidence,
-                   gradient + layout.class_column);
-  if (positive > 0 && threadIdx.x % kWarp == 0) {
+  if (confidence != 0) {
+    AddClassGradient(a, truth + layout.class_column, prediction + layout.class_column, confidence,
+                     gradient + layout.class_column);
+  }
+  if (positive > 0 && scales.localization != 0 && threadIdx.x % kWarp == 0) {
     SmoothL1Gradient(truth + layout.box_column, prediction + layout.box_column, scales.localization * positive,
                      gradient + layout.box_column);
   }
@@ -359,7 +363,7 @@ Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, cons
                       const SsdLossOutputs<Compute<T>>& outputs, void* workspace, DeviceStream stream) {
   SsdLossOptions resolved;
   DETLOSS_RETURN_IF_ERROR(ResolveSsdOptions(options, shape, &resolved));
-  DETLOSS_RETURN_IF_ERROR(RefuseInvalidIsError(options.invalid_is_error));
+  DETLOSS_RETURN_IF_ERROR(CheckInvalidTargetsOnDevice(options.invalid_targets));
   const ForwardWork<T> work(workspace, options, shape);
   const int64_t blocks_per_image = BlocksPerImage(shape), blocks = shape.images * blocks_per_image;
   const ForwardArguments<T> arguments = {resolved,    shape,     blocks_per_image, y_true,

@@ -31,23 +31,38 @@ DETLOSS_SHARED bool ForegroundIsZero(const L* labels, int64_t num_classes) {
   return IsZero(any);
 }
 
-// Of a box whose `log_sum_exp` is known, where it is needed.
+// Whether the eight columns behind the classes hold a label: a one among zeros. Both repositories' layouts have offsets
+// and prior boxes there, or nothing, so that it tells of rows that end in four offsets.
+template <class L>
+DETLOSS_SHARED bool HasLabelBehindClasses(const SsdLayout& layout, const L* row, int64_t width) {
+  constexpr int64_t kColumns = 8;
+  const int64_t first = layout.class_column + layout.num_classes;
+  if (first + kColumns > width) return false;
+  int ones = 0, zeros = 0;
+  for (int64_t column = first; column < first + kColumns; ++column) {
+    ones += row[column] == 1;
+    zeros += row[column] == 0;
+  }
+  return ones == 1 && zeros == kColumns - 1;
+}
+
+// Of a box whose softmax is known, where it is needed.
 template <class T>
 DETLOSS_SHARED SsdRowStatistics<Compute<T>> StatisticsOf(const SsdLossOptions& options, const T* classes,
-                                                         Compute<T> log_sum_exp) {
+                                                         const SoftmaxTerms<Compute<T>>& softmax) {
   const bool needs_foreground = options.rank_by == RankBy::kForeground;
-  return {log_sum_exp, needs_foreground ? LargestOrNan(classes + 1, options.layout.num_classes - 1) : 0};
+  return {softmax, needs_foreground ? LargestOrNan(classes + 1, options.layout.num_classes - 1) : 0};
 }
 
 template <class T>
 DETLOSS_SHARED void ForwardBox(const SsdForwardBlock<T>& block, const SsdLossOptions& options, int64_t i,
-                               Compute<T> log_sum_exp, SsdBlockSums* sums) {
+                               const SoftmaxTerms<Compute<T>>& softmax, SsdBlockSums* sums) {
   using L = Compute<T>;
   const SsdLayout& layout = options.layout;
   const L* truth = block.y_true + i * block.width;
   const T* prediction = block.y_pred + i * block.width;
   const int64_t num_labels = ForegroundIsZero(truth + layout.class_column, layout.num_classes) ? 1 : layout.num_classes;
-  const SsdRowStatistics<L> statistics = StatisticsOf(options, prediction + layout.class_column, log_sum_exp);
+  const SsdRowStatistics<L> statistics = StatisticsOf(options, prediction + layout.class_column, softmax);
   const SsdScore<L> score = ScoreBox(options, truth, prediction, num_labels, statistics);
   block.cross_entropy[i] = score.cross_entropy;
   block.selection[i] = score.selection;
@@ -57,6 +72,8 @@ DETLOSS_SHARED void ForwardBox(const SsdForwardBlock<T>& block, const SsdLossOpt
     ++sums->num_invalid;
     return;
   }
+  const bool is_neutral = num_labels == 1 && truth[layout.class_column] == 0 && score.selection == 0;
+  if (is_neutral) sums->num_misplaced += HasLabelBehindClasses(layout, truth, block.width);
   block.keys[i] = OrderedKey(score.key);
   sums->n_candidates += score.key != 0;
   sums->is_nan |= IsNan(score.key) || IsNan(score.cross_entropy);
@@ -84,17 +101,18 @@ void Forward(const SsdForwardBlock<T>& block) {
   SsdBlockSums sums;
   int64_t i = 0;
   for (; i + kLanes <= block.boxes; i += kLanes) {
-    Compute<T> log_sum_exp[kLanes] = {};
-    if (options.from_logits) LogSumExpOfRows(classes + i * block.width, num_classes, block.width, log_sum_exp);
+    SoftmaxTermsOfRows<Compute<T>> softmax;
+    if (options.from_logits) ComputeSoftmaxTermsOfRows(classes + i * block.width, num_classes, block.width, &softmax);
     for (int row = 0; row < kLanes; ++row) {
       const int64_t ahead = (i + row + kRowsAhead) * block.width;
       PrefetchBox(options.layout, block.y_true + ahead, block.y_pred + ahead, all_classes);
-      ForwardBox(block, options, i + row, log_sum_exp[row], &sums);
+      ForwardBox(block, options, i + row, softmax[row], &sums);
     }
   }
   for (; i < block.boxes; ++i) {
-    const Compute<T> log_sum_exp = options.from_logits ? LogSumExp(classes + i * block.width, num_classes) : 0;
-    ForwardBox(block, options, i, log_sum_exp, &sums);
+    SoftmaxTerms<Compute<T>> softmax = {0, 0};
+    if (options.from_logits) softmax = SoftmaxTermsOf(classes + i * block.width, num_classes);
+    ForwardBox(block, options, i, softmax, &sums);
   }
   *block.sums = sums;
 }
@@ -129,9 +147,9 @@ DETLOSS_SHARED void LogitsGradient(const L* labels, const T* logits, int64_t num
   L label_sum = 0;
   for (int64_t c = 0; c < num_classes; ++c) label_sum += labels[c];
   if (label_sum == 0) return;  // takes no part, whatever the logits are
-  const L log_sum_exp = LogSumExp(logits, num_classes);
+  const SoftmaxTerms<L> softmax = SoftmaxTermsOf(logits, num_classes);
   for (int64_t c = 0; c < num_classes; ++c) {
-    Store(LogitGradient(labels[c], label_sum, ToCompute(logits[c]), log_sum_exp, scale), gradient + c);
+    Store(LogitGradient(labels[c], label_sum, ToCompute(logits[c]), softmax, scale), gradient + c);
   }
 }
 
@@ -150,12 +168,14 @@ void AddBoxGradient(const SsdBackwardRows<T>& rows, int64_t box, T* gradient) {
   const L confidence = scales.confidence * (positive + (selection & kSsdKept ? 1 : 0));
   const T* classes = prediction + layout.class_column;
   T* classes_gradient = gradient + layout.class_column;
-  if (rows.options->from_logits) {
-    LogitsGradient(labels, classes, layout.num_classes, confidence, classes_gradient);
-  } else {
-    ProbabilitiesGradient(labels, classes, num_labels, confidence, classes_gradient);
+  if (confidence != 0) {
+    if (rows.options->from_logits) {
+      LogitsGradient(labels, classes, layout.num_classes, confidence, classes_gradient);
+    } else {
+      ProbabilitiesGradient(labels, classes, num_labels, confidence, classes_gradient);
+    }
   }
-  if (positive > 0) {
+  if (positive > 0 && scales.localization != 0) {
     SmoothL1Gradient(truth + layout.box_column, prediction + layout.box_column, scales.localization * positive,
                      gradient + layout.box_column);
   }

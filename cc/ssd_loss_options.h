@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cc/invalid_targets.h"
 #include "cc/mining_cut.h"
 #include "cc/ssd_layout.h"
 
@@ -27,7 +28,7 @@ struct SsdLossOptions {
   Normalizer normalizer = Normalizer::kBatch;
   float alpha = 1;
   bool from_logits = false;
-  bool invalid_is_error = false;
+  InvalidTargets invalid_targets = InvalidTargets::kIgnore;
 };
 
 // Labels and predictions are `[images, boxes, width]`.

@@ -5,8 +5,10 @@
 #include <cstdint>
 
 #include "cc/dtypes.h"
+#include "cc/label_range.h"
 #include "cc/math.h"
 #include "cc/platform.h"
+#include "cc/softmax_terms.h"
 #include "cc/ssd_layout.h"
 #include "cc/ssd_loss_options.h"
 
@@ -25,29 +27,23 @@ struct SsdTarget {
   bool valid;
 };
 
-// A label takes part with classes that are finite and not negative.
-template <class L>
-DETLOSS_SHARED bool IsValidLabel(L label) {
-  return label >= 0 && IsFinite(label);
-}
-
 // `num_labels` classes are read: all of them, or 1 where the foreground is zero.
 template <class L>
 DETLOSS_SHARED SsdTarget<L> ReadTarget(const SsdLayout& layout, const L* row, int64_t num_labels) {
   const L* labels = row + layout.class_column;
-  SsdTarget<L> target = {0, labels[0], IsValidLabel(labels[0])};
+  SsdTarget<L> target = {0, labels[0], IsLabelWeight(labels[0])};
   for (int64_t c = 1; c < num_labels; ++c) {
-    target.valid &= IsValidLabel(labels[c]);
+    target.valid &= IsLabelWeight(labels[c]);
     target.positive = labels[c] > target.positive ? labels[c] : target.positive;
   }
   if (layout.has_positive_column) {
     target.positive = row[layout.positive_column];
     target.negative = 1 - target.positive;
-    target.valid &= IsValidLabel(target.positive);
+    target.valid &= IsLabelWeight(target.positive);
   }
   if (target.positive > 0) {
     const L* offsets = row + layout.box_column;
-    for (int i = 0; i < 4; ++i) target.valid &= IsFinite(offsets[i]);
+    for (int i = 0; i < 4; ++i) target.valid &= IsLabel(offsets[i]);
   }
   return target;
 }
@@ -57,7 +53,7 @@ DETLOSS_SHARED L CrossEntropyFromProbabilities(const L* labels, const T* probabi
   L sum = 0;
   for (int64_t c = 0; c < num_labels; ++c) {
     if (labels[c] == 0) continue;
-    const L p = ToCompute(probabilities[c]);
+    const L p = ToFinite(ToCompute(probabilities[c]));
     // Written so that NaN passes.
     sum -= labels[c] * Log(p < SmallestProbability<L>() ? SmallestProbability<L>() : p);
   }
@@ -65,10 +61,11 @@ DETLOSS_SHARED L CrossEntropyFromProbabilities(const L* labels, const T* probabi
 }
 
 template <class L, class T>
-DETLOSS_SHARED L CrossEntropyFromLogits(const L* labels, const T* logits, int64_t num_labels, L log_sum_exp) {
+DETLOSS_SHARED L CrossEntropyFromLogits(const L* labels, const T* logits, int64_t num_labels,
+                                        const SoftmaxTerms<L>& softmax) {
   L sum = 0;
   for (int64_t c = 0; c < num_labels; ++c) {
-    if (labels[c] != 0) sum += labels[c] * (log_sum_exp - ToCompute(logits[c]));
+    if (labels[c] != 0) sum -= labels[c] * softmax.LogProbability(ToCompute(logits[c]));
   }
   return sum;
 }
@@ -88,7 +85,7 @@ template <class L, class T>
 DETLOSS_SHARED void SmoothL1Gradient(const L* offsets, const T* predicted, L scale, T* gradient) {
   for (int i = 0; i < 4; ++i) {
     const L difference = ToCompute(predicted[i]) - offsets[i];
-    Store(scale * (difference > 1 ? L(1) : difference < -1 ? L(-1) : difference), gradient + i);
+    Store(Weighted(scale, difference > 1 ? L(1) : difference < -1 ? L(-1) : difference), gradient + i);
   }
 }
 
@@ -99,8 +96,8 @@ DETLOSS_SHARED L ProbabilityGradient(L label, L p, L scale) {
 }
 
 template <class L>
-DETLOSS_SHARED L LogitGradient(L label, L label_sum, L logit, L log_sum_exp, L scale) {
-  return scale * (label_sum * Exp(logit - log_sum_exp) - label);
+DETLOSS_SHARED L LogitGradient(L label, L label_sum, L logit, const SoftmaxTerms<L>& softmax, L scale) {
+  return Weighted(scale, label_sum * Exp(softmax.LogProbability(logit)) - label);
 }
 
 // ---- A box in the forward pass ----
@@ -108,8 +105,8 @@ DETLOSS_SHARED L LogitGradient(L label, L label_sum, L logit, L log_sum_exp, L s
 // What reads a box's whole row of predicted classes.
 template <class L>
 struct SsdRowStatistics {
-  L log_sum_exp;  // with logits
-  L foreground;   // the largest predicted foreground class, where boxes are ranked by it
+  SoftmaxTerms<L> softmax;  // with logits
+  L foreground;             // the largest predicted foreground class, where boxes are ranked by it
 };
 
 template <class L>
@@ -136,18 +133,19 @@ DETLOSS_SHARED SsdScore<Compute<T>> ScoreBox(const SsdLossOptions& options, cons
   if (!(target.positive > 0 || target.negative != 0)) return score;
   const L* labels = truth + layout.class_column;
   const T* classes = prediction + layout.class_column;
-  score.cross_entropy = options.from_logits
-                            ? CrossEntropyFromLogits(labels, classes, num_labels, statistics.log_sum_exp)
-                            : CrossEntropyFromProbabilities(labels, classes, num_labels);
+  score.cross_entropy = options.from_logits ? CrossEntropyFromLogits(labels, classes, num_labels, statistics.softmax)
+                                            : CrossEntropyFromProbabilities(labels, classes, num_labels);
   L rank = score.cross_entropy;
   if (options.rank_by == RankBy::kForeground) {
-    rank = options.from_logits ? Exp(statistics.foreground - statistics.log_sum_exp) : statistics.foreground;
+    rank = options.from_logits ? Exp(statistics.softmax.LogProbability(statistics.foreground)) : statistics.foreground;
   }
   score.key = target.negative == 0 ? 0 : rank * target.negative;
   if (target.positive > 0) {
     score.selection = kSsdPositive;
     score.positive = target.positive;
-    score.localization = SmoothL1(truth + layout.box_column, prediction + layout.box_column);
+    if (options.alpha != 0) {
+      score.localization = SmoothL1(truth + layout.box_column, prediction + layout.box_column);
+    }
   }
   return score;
 }

@@ -8,6 +8,7 @@
 #include "cc/box.h"
 #include "cc/box_overlap.h"
 #include "cc/dtypes.h"
+#include "cc/label_range.h"
 #include "cc/math.h"
 #include "cc/platform.h"
 #include "cc/sigmoid_loss.h"
@@ -43,6 +44,14 @@ struct YoloCellOptions {
   const float* class_weights = nullptr;  // per class; null: 1
 };
 
+// Whether classes are compared at all; if so, those of rows with an object or, focal, those of all valid rows.
+DETLOSS_SHARED bool HasClassTerm(const YoloCellOptions& options) {
+  return options.class_loss != ClassLoss::kNone && options.class_weight != 0;
+}
+DETLOSS_SHARED bool HasClassTermInAllRows(const YoloCellOptions& options) {
+  return options.class_focal && HasClassTerm(options);
+}
+
 DETLOSS_SHARED int64_t LabelColumns(const YoloCellOptions& options, int64_t classes) {
   return kYoloClasses + (options.corner_targets ? 1 : classes);
 }
@@ -63,36 +72,34 @@ struct YoloTarget {
   bool valid;
 };
 
-template <class L>
-DETLOSS_SHARED bool IsFraction(L x) {
-  return x >= 0 && x <= 1;  // not so for NaN
-}
-
-// The box and objectness columns; `valid` is whether they are finite, with objectness from 0 to 1.
+// The box and objectness columns; `valid` is whether they are finite, with an objectness that can weight a term.
 template <class L>
 DETLOSS_SHARED YoloTarget<L> ReadTarget(const YoloCellOptions& options, const L* row) {
   const L a = row[0], b = row[1], c = row[2], d = row[3];
   YoloTarget<L> target;
   target.box = options.corner_targets ? Box<L>{(a + c) / 2, (b + d) / 2, c - a, d - b} : Box<L>{a, b, c, d};
   target.objectness = row[kYoloObjectness];
-  target.valid = IsFraction(target.objectness) && IsFinite(a) && IsFinite(b) && IsFinite(c) && IsFinite(d);
+  target.valid = IsLabelWeight(target.objectness) && IsFinite(a) && IsFinite(b) && IsFinite(c) && IsFinite(d);
   return target;
 }
 
+// Of an object: any centre, since the cell that holds the label says where it counts, and any area above 0.
 template <class L>
 DETLOSS_SHARED bool IsValidBox(const Box<L>& box) {
-  return box.w > 0 && box.h > 0 && box.w * box.h < 2 && IsFraction(box.x) && IsFraction(box.y);
+  return box.w > 0 && box.h > 0;
+}
+
+template <class L>
+DETLOSS_SHARED bool AreValidCoordinates(const L* label) {
+  return IsLabel(label[0]) && IsLabel(label[1]) && IsLabel(label[2]) && IsLabel(label[3]);
 }
 
 template <class L>
 DETLOSS_SHARED bool AreValidClasses(const YoloCellOptions& options, const L* classes, int64_t num_classes) {
   if (options.corner_targets) return classes[0] >= 0 && classes[0] < static_cast<L>(num_classes);
-  bool any = false, valid = true;
-  for (int64_t c = 0; c < num_classes; ++c) {
-    valid &= IsFraction(classes[c]);
-    any |= classes[c] > 0;
-  }
-  return valid && any;
+  bool valid = true;
+  for (int64_t c = 0; c < num_classes; ++c) valid &= IsLabelWeight(classes[c]);
+  return valid;
 }
 
 // Whether a label is that of a row without an object, whatever the rest; most are.
@@ -107,7 +114,9 @@ DETLOSS_SHARED uint8_t SelectRow(const YoloCellOptions& options, int64_t classes
   if (!target.valid) return kYoloInvalid;
   if (target.objectness == 0) return 0;
   *box = target.box;
-  return IsValidBox(target.box) && AreValidClasses(options, label + kYoloClasses, classes) ? kYoloObject : kYoloInvalid;
+  const bool valid =
+      AreValidCoordinates(label) && IsValidBox(target.box) && AreValidClasses(options, label + kYoloClasses, classes);
+  return valid ? kYoloObject : kYoloInvalid;
 }
 
 // ---- Boxes ----
@@ -146,9 +155,13 @@ DETLOSS_SHARED void AddCenterTerm(BoxLoss box_loss, L logit, L target, int axis,
   term->gradient[axis] = 2 * difference * sigmoid * (1 - sigmoid);
 }
 
+// Of a ratio that may leave the normal numbers.
+DETLOSS_SHARED float LogOfRatio(float ratio) { return Log(ratio < FLT_MIN ? FLT_MIN : ToFinite(ratio)); }
+DETLOSS_SHARED double LogOfRatio(double ratio) { return Log(ratio < DBL_MIN ? DBL_MIN : ToFinite(ratio)); }
+
 template <class L>
 DETLOSS_SHARED void AddLengthTerm(BoxLoss box_loss, L logit, L length, L anchor, int axis, BoxTerm<L>* term) {
-  const L difference = logit - Log(length / anchor);
+  const L difference = logit - LogOfRatio(length / anchor);
   const L half = box_loss == BoxLoss::kClassic ? L(0.5) : L(1);
   term->wh += half * difference * difference;
   term->gradient[2 + axis] = 2 * half * difference;
@@ -210,22 +223,28 @@ DETLOSS_SHARED ObjectnessTerm<L> ObjectnessTermOf(const YoloCellOptions& options
   const L object = options.object_weight * objectness, no_object = options.no_object_weight * (1 - objectness);
   if (options.objectness_focal) {
     const LossAndGradient<L> focal = SigmoidFocalLoss(logit, smoothed);
-    return {object * focal.loss, no_object * focal.loss, (object + no_object) * focal.gradient};
+    return {Weighted(object, focal.loss), Weighted(no_object, focal.loss),
+            Weighted(object + no_object, focal.gradient)};
   }
   const LossAndGradient<L> as_object = SigmoidLoss(logit, smoothed);
-  if (!counts || objectness == 1) return {object * as_object.loss, 0, object * as_object.gradient};
+  if (!counts || objectness == 1) return {Weighted(object, as_object.loss), 0, Weighted(object, as_object.gradient)};
   const LossAndGradient<L> as_background = SigmoidLoss(logit, objectness);
-  return {object * as_object.loss, no_object * as_background.loss,
-          object * as_object.gradient + no_object * as_background.gradient};
+  return {Weighted(object, as_object.loss), Weighted(no_object, as_background.loss),
+          Weighted(object, as_object.gradient) + Weighted(no_object, as_background.gradient)};
 }
 
 // The same with an objectness of 0. V is L or a vector of them.
 template <class L, class V>
 DETLOSS_SHARED LossAndGradient<V> BackgroundTerm(const YoloCellOptions& options, V logit) {
-  const V label = V{} + Smooth(L(0), static_cast<L>(options.label_smoothing));
-  const LossAndGradient<V> term = options.objectness_focal ? SigmoidFocalLoss(logit, label) : SigmoidLoss(logit, V{});
   const L weight = options.no_object_weight;
-  return {weight * term.loss, weight * term.gradient};
+  if (weight == 0) return {V{}, V{}};
+  if (options.objectness_focal) {
+    const LossAndGradient<V> term =
+        SigmoidFocalLoss(logit, V{} + Smooth(L(0), static_cast<L>(options.label_smoothing)));
+    return {weight * term.loss, weight * term.gradient};
+  }
+  const Sigmoid<V> sigmoid = SigmoidOf(logit);  // SigmoidLoss where the label is 0
+  return {weight * sigmoid.softplus, weight * sigmoid.probability};
 }
 
 }  // namespace detloss

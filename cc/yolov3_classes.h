@@ -34,15 +34,15 @@ DETLOSS_SHARED Lanes<L> WeightsFrom(const ClassLabels<L>& labels, int64_t first)
   return GatherLanes<L>(first, [&](int64_t c) { return labels.Weight(c); });
 }
 
-// The class itself: the first of the largest.
+// The class itself: the first of the largest, -1 in a row without any.
 template <class L>
 DETLOSS_SHARED int64_t ClassOf(const ClassLabels<L>& labels, int64_t num_classes) {
   int64_t best = 0;
   for (int64_t c = 1; c < num_classes; ++c) best = labels.Raw(c) > labels.Raw(best) ? c : best;
-  return best;
+  return labels.Raw(best) > 0 ? best : -1;
 }
 
-// Mean weight of the row's classes.
+// Mean weight of the row's classes; 1 in a row without any.
 template <class L>
 DETLOSS_SHARED L MeanWeight(const ClassLabels<L>& labels, int64_t num_classes) {
   L weighted = 0, sum = 0;
@@ -50,7 +50,7 @@ DETLOSS_SHARED L MeanWeight(const ClassLabels<L>& labels, int64_t num_classes) {
     weighted += labels.Weight(c) * labels[c];
     sum += labels[c];
   }
-  return weighted / sum;
+  return sum > 0 ? weighted / sum : L(1);
 }
 
 // ---- Sigmoids: every class by itself ----
@@ -65,11 +65,11 @@ DETLOSS_SHARED Compute<T> SumOverClasses(const ClassLabels<Compute<T>>& labels, 
   for (; c + kLanes <= num_classes; c += kLanes) {
     const Lanes<L> logit = LoadLanes(logits + c), label = LabelsFrom(labels, c), weight = WeightsFrom(labels, c);
     for (int v = 0; v < Lanes<L>::kVectors; ++v) {
-      sums.vectors[v] += weight.vectors[v] * term(logit.vectors[v], label.vectors[v]).loss;
+      sums.vectors[v] += Weighted(weight.vectors[v], term(logit.vectors[v], label.vectors[v]).loss);
     }
   }
   L sum = ReduceLanes(sums, [](auto a, auto b) { return a + b; });
-  for (; c < num_classes; ++c) sum += labels.Weight(c) * term(ToCompute(logits[c]), labels[c]).loss;
+  for (; c < num_classes; ++c) sum += Weighted(labels.Weight(c), term(ToCompute(logits[c]), labels[c]).loss);
   return sum;
 }
 
@@ -82,13 +82,13 @@ DETLOSS_SHARED void GradientsOfClasses(const ClassLabels<Compute<T>>& labels, co
     const Lanes<L> logit = LoadLanes(logits + c), label = LabelsFrom(labels, c), weight = WeightsFrom(labels, c);
     L values[kLanes];
     for (int v = 0; v < Lanes<L>::kVectors; ++v) {
-      const Vector<L> slope = scale * weight.vectors[v] * term(logit.vectors[v], label.vectors[v]).gradient;
+      const Vector<L> slope = Weighted(scale * weight.vectors[v], term(logit.vectors[v], label.vectors[v]).gradient);
       StoreVector(slope, values + v * (kVectorBytes / sizeof(L)));
     }
     for (int lane = 0; lane < kLanes; ++lane) Store(values[lane], gradient + c + lane);
   }
   for (; c < num_classes; ++c) {
-    Store(scale * labels.Weight(c) * term(ToCompute(logits[c]), labels[c]).gradient, gradient + c);
+    Store(Weighted(scale * labels.Weight(c), term(ToCompute(logits[c]), labels[c]).gradient), gradient + c);
   }
 }
 
@@ -97,12 +97,12 @@ DETLOSS_SHARED void GradientsOfClasses(const ClassLabels<Compute<T>>& labels, co
 template <class T>
 DETLOSS_SHARED Compute<T> SoftmaxLoss(const ClassLabels<Compute<T>>& labels, const T* logits, int64_t num_classes) {
   using L = Compute<T>;
-  const L log_sum_exp = LogSumExp(logits, num_classes);
+  const SoftmaxTerms<L> softmax = SoftmaxTermsOf(logits, num_classes);
   L sum = 0;
   for (int64_t c = 0; c < num_classes; ++c) {
-    if (labels[c] != 0) sum += labels[c] * (log_sum_exp - ToCompute(logits[c]));
+    if (labels[c] != 0) sum -= labels[c] * softmax.LogProbability(ToCompute(logits[c]));
   }
-  return MeanWeight(labels, num_classes) * sum;
+  return Weighted(MeanWeight(labels, num_classes), sum);
 }
 
 // TensorFlow's gradient, also where the labels do not add up to 1.
@@ -110,9 +110,10 @@ template <class T>
 DETLOSS_SHARED void SoftmaxGradient(const ClassLabels<Compute<T>>& labels, const T* logits, int64_t num_classes,
                                     Compute<T> scale, T* gradient) {
   using L = Compute<T>;
-  const L log_sum_exp = LogSumExp(logits, num_classes), weighted = scale * MeanWeight(labels, num_classes);
+  const SoftmaxTerms<L> softmax = SoftmaxTermsOf(logits, num_classes);
+  const L weighted = scale * MeanWeight(labels, num_classes);
   for (int64_t c = 0; c < num_classes; ++c) {
-    Store(weighted * (Exp(ToCompute(logits[c]) - log_sum_exp) - labels[c]), gradient + c);
+    Store(Weighted(weighted, Exp(softmax.LogProbability(ToCompute(logits[c]))) - labels[c]), gradient + c);
   }
 }
 
@@ -120,11 +121,12 @@ template <class T>
 DETLOSS_SHARED Compute<T> SoftmaxFocalLossOf(const ClassLabels<Compute<T>>& labels, const T* logits,
                                              int64_t num_classes) {
   using L = Compute<T>;
-  const L log_sum_exp = LogSumExp(logits, num_classes);
-  L sum = log_sum_exp - log_sum_exp;  // NaN where a logit is
+  const SoftmaxTerms<L> softmax = SoftmaxTermsOf(logits, num_classes);
+  L sum = softmax.log_sum - softmax.log_sum;  // NaN where a logit is
   for (int64_t c = 0; c < num_classes; ++c) {
     if (labels[c] == 0) continue;
-    sum += labels.Weight(c) * SoftmaxFocalLoss(ToCompute(logits[c]) - log_sum_exp, labels[c]).loss;
+    const L log_probability = softmax.LogProbability(ToCompute(logits[c]));
+    sum += Weighted(labels.Weight(c), SoftmaxFocalLoss(log_probability, labels[c]).loss);
   }
   return sum;
 }
@@ -133,15 +135,16 @@ template <class T>
 DETLOSS_SHARED void SoftmaxFocalGradient(const ClassLabels<Compute<T>>& labels, const T* logits, int64_t num_classes,
                                          Compute<T> scale, T* gradient) {
   using L = Compute<T>;
-  const L log_sum_exp = LogSumExp(logits, num_classes);
+  const SoftmaxTerms<L> softmax = SoftmaxTermsOf(logits, num_classes);
   const auto slope = [&](int64_t c) {
-    return labels.Weight(c) * SoftmaxFocalLoss(ToCompute(logits[c]) - log_sum_exp, labels[c]).gradient;
+    const L log_probability = softmax.LogProbability(ToCompute(logits[c]));
+    return Weighted(labels.Weight(c), SoftmaxFocalLoss(log_probability, labels[c]).gradient);
   };
   L sum = 0;
   for (int64_t c = 0; c < num_classes; ++c) sum += labels[c] == 0 ? 0 : slope(c);
   for (int64_t c = 0; c < num_classes; ++c) {
     const L own = labels[c] == 0 ? 0 : slope(c);
-    Store(scale * (own - Exp(ToCompute(logits[c]) - log_sum_exp) * sum), gradient + c);
+    Store(Weighted(scale, own - Exp(softmax.LogProbability(ToCompute(logits[c]))) * sum), gradient + c);
   }
 }
 
@@ -158,19 +161,22 @@ template <class T>
 DETLOSS_SHARED Compute<T> NormalizedSigmoidLoss(const ClassLabels<Compute<T>>& labels, const T* logits,
                                                 int64_t num_classes) {
   const int64_t c = ClassOf(labels, num_classes);
-  return labels.Weight(c) *
-         (Log(SumOfClippedSigmoids(logits, num_classes)) - Log(ClippedSigmoidOf(ToCompute(logits[c])).value));
+  if (c < 0) return 0;
+  return Weighted(labels.Weight(c),
+                  Log(SumOfClippedSigmoids(logits, num_classes)) - Log(ClippedSigmoidOf(ToCompute(logits[c])).value));
 }
 
 template <class T>
 DETLOSS_SHARED void NormalizedSigmoidGradient(const ClassLabels<Compute<T>>& labels, const T* logits,
                                               int64_t num_classes, Compute<T> scale, T* gradient) {
   using L = Compute<T>;
-  const L sum = SumOfClippedSigmoids(logits, num_classes);
   const int64_t own = ClassOf(labels, num_classes);
+  if (own < 0) return;
+  const L sum = SumOfClippedSigmoids(logits, num_classes), weighted = scale * labels.Weight(own);
   for (int64_t c = 0; c < num_classes; ++c) {
     const ClippedSigmoid<L> sigmoid = ClippedSigmoidOf(ToCompute(logits[c]));
-    Store(scale * labels.Weight(own) * (sigmoid.value / sum - (c == own ? 1 : 0)) * sigmoid.log_slope, gradient + c);
+    const L share = sigmoid.value / sum - (c == own ? 1 : 0);
+    Store(Weighted(Weighted(weighted, share), sigmoid.log_slope), gradient + c);
   }
 }
 

@@ -5,6 +5,7 @@
 #include "cc/math.h"
 #include "cc/workspace.h"
 #include "cc/yolov3_loss.h"
+#include "cc/yolov3_terms.h"
 #include "cc/yolov3_warp_classes.cuh"
 #include "cc/zero_fill.cuh"
 
@@ -54,7 +55,7 @@ struct DeviceGeometry {
 
 Status CheckDevice(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
   DETLOSS_RETURN_IF_ERROR(CheckYoloV3Options(options, shape));
-  DETLOSS_RETURN_IF_ERROR(RefuseInvalidIsError(options.invalid_is_error));
+  DETLOSS_RETURN_IF_ERROR(CheckInvalidTargetsOnDevice(options.invalid_targets));
   const size_t scales = shape.scales.size();
   if (scales <= kMostScales && scales * static_cast<size_t>(shape.anchors) <= kMostAnchors) return Status::Ok();
   return Status::InvalidArgument("anchors: expected at most " + std::to_string(kMostScales) + " scales and " +
@@ -115,7 +116,8 @@ Status Upload(const std::vector<float>& values, float* to, DeviceStream stream) 
 // Sums over a block's rows.
 struct BlockSums {
   double xy, wh, overlap, object, no_object, class_term;
-  int32_t is_nan;  // a valid row has NaN among its five logits of box and objectness
+  int32_t is_nan;        // a valid row has NaN among its five logits of box and objectness
+  int32_t class_is_nan;  // a row has NaN among its class logits, which count
 };
 
 struct Collected {
@@ -267,11 +269,13 @@ template <class L>
 __device__ L AddObject(const YoloCellOptions& options, const YoloPlace<L>& place, const L* label, const L* logits,
                        bool ignored, BlockSums* sums) {
   const YoloTarget<L> target = ReadTarget(options, label);
-  const BoxTerm<L> box = BoxTermOf(options, place, target.box, logits);
   const double weight = static_cast<double>(BoxWeight(target)) * options.box_weight;
-  sums->xy = weight * box.xy;
-  sums->wh = weight * box.wh;
-  sums->overlap = weight * box.overlap;
+  if (weight != 0) {
+    const BoxTerm<L> box = BoxTermOf(options, place, target.box, logits);
+    sums->xy = weight * box.xy;
+    sums->wh = weight * box.wh;
+    sums->overlap = weight * box.overlap;
+  }
   const ObjectnessTerm<L> objectness = ObjectnessTermOf(options, logits[kYoloObjectness], target.objectness, !ignored);
   sums->object = objectness.object;
   sums->no_object = objectness.no_object;
@@ -296,7 +300,9 @@ __device__ void AddClassTerms(const ForwardArguments<T>& a, const Place& place, 
     const T* const logits = a.y_pred[place.scale] + row * (kYoloClasses + a.geometry.classes) + kYoloClasses;
     const ClassLabels<L> labels(options, object ? label + kYoloClasses : nullptr);
     const L loss = WarpClassLoss(options, labels, logits, a.geometry.classes);
+    const bool is_nan = IsNan(loss) && WarpHasNan(logits, a.geometry.classes);
     if (lane != turn) continue;
+    sums->class_is_nan = is_nan;
     const double weight = options.class_focal ? 1.0 : static_cast<double>(label[kYoloObjectness]);
     sums->class_term = weight * options.class_weight * loss;
   }
@@ -324,7 +330,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<T>) ComputeTerms
     if (ignored && selection != kYoloInvalid) selection |= kYoloIgnored;
   }
 
-  BlockSums sums = {0, 0, 0, 0, 0, 0, 0};
+  BlockSums sums = {};
   if (place.has_row) {
     L gradient = 0;
     if (selection & kYoloObject) {
@@ -341,7 +347,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<T>) ComputeTerms
     a.selection[place.scale][row] = selection;
     a.objectness_gradient[place.scale][row] = gradient;
   }
-  if (options.class_loss != ClassLoss::kNone) AddClassTerms(a, place, selection, &sums);
+  if (HasClassTerm(options)) AddClassTerms(a, place, selection, &sums);
 
   sums.xy = BlockSum<kThreads>(sums.xy);
   sums.wh = BlockSum<kThreads>(sums.wh);
@@ -350,6 +356,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<T>) ComputeTerms
   sums.no_object = BlockSum<kThreads>(sums.no_object);
   sums.class_term = BlockSum<kThreads>(sums.class_term);
   sums.is_nan = __syncthreads_or(sums.is_nan);
+  sums.class_is_nan = __syncthreads_or(sums.class_is_nan);
   if (threadIdx.x == 0) a.sums[blockIdx.x] = sums;
 }
 
@@ -358,7 +365,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) WriteTerms(ForwardArguments<T> a) {
   using L = Compute<T>;
   const int64_t image = blockIdx.x;
-  BlockSums sums = {0, 0, 0, 0, 0, 0, 0};
+  BlockSums sums = {};
   int32_t num_invalid = 0;
   for (int scale = 0; scale < a.geometry.scales; ++scale) {
     const DeviceScale& of = a.geometry.scale[scale];
@@ -371,23 +378,28 @@ __global__ void __launch_bounds__(kThreads) WriteTerms(ForwardArguments<T> a) {
       sums.no_object += a.sums[block].no_object;
       sums.class_term += a.sums[block].class_term;
       sums.is_nan |= a.sums[block].is_nan;
+      sums.class_is_nan |= a.sums[block].class_is_nan;
       num_invalid += a.collected[block].num_invalid;
     }
   }
-  const double xy = BlockSum<kThreads>(sums.xy), wh = BlockSum<kThreads>(sums.wh);
-  const double box = xy + wh + BlockSum<kThreads>(sums.overlap);
-  const double object = BlockSum<kThreads>(sums.object), class_term = BlockSum<kThreads>(sums.class_term);
-  double no_object = BlockSum<kThreads>(sums.no_object);
-  if (__syncthreads_or(sums.is_nan)) no_object = NAN;
+  sums.xy = BlockSum<kThreads>(sums.xy);
+  sums.wh = BlockSum<kThreads>(sums.wh);
+  sums.overlap = BlockSum<kThreads>(sums.overlap);
+  sums.object = BlockSum<kThreads>(sums.object);
+  sums.no_object = BlockSum<kThreads>(sums.no_object);
+  sums.class_term = BlockSum<kThreads>(sums.class_term);
+  sums.is_nan = __syncthreads_or(sums.is_nan);
+  sums.class_is_nan = __syncthreads_or(sums.class_is_nan);
   num_invalid = BlockSum<kThreads>(num_invalid);
   if (threadIdx.x != 0) return;
-  a.loss[image] = static_cast<L>(box + object + no_object + class_term);
-  a.box[image] = static_cast<L>(box);
-  a.xy[image] = static_cast<L>(xy);
-  a.wh[image] = static_cast<L>(wh);
-  a.object[image] = static_cast<L>(object);
-  a.no_object[image] = static_cast<L>(no_object);
-  a.class_term[image] = static_cast<L>(class_term);
+  const YoloTerms terms = TermsOf(sums);
+  a.loss[image] = static_cast<L>(terms.loss);
+  a.box[image] = static_cast<L>(terms.box);
+  a.xy[image] = static_cast<L>(terms.xy);
+  a.wh[image] = static_cast<L>(terms.wh);
+  a.object[image] = static_cast<L>(terms.object);
+  a.no_object[image] = static_cast<L>(terms.no_object);
+  a.class_term[image] = static_cast<L>(terms.class_term);
   a.num_invalid[image] = num_invalid;
 }
 
@@ -420,18 +432,19 @@ __device__ void AddRowGradient(const BackwardArguments<T>& a, int scale, int64_t
     label = a.y_true[scale] + row * LabelColumns(options, a.geometry.classes);
     const YoloTarget<L> target = ReadTarget(options, label);
     if (!options.class_focal) class_scale = loss_gradient * target.objectness;
-    if (threadIdx.x % kWarp == 0) {
+    const L weight = loss_gradient * BoxWeight(target) * options.box_weight;
+    if (weight != 0 && threadIdx.x % kWarp == 0) {
       L values[kYoloClasses];
       for (int i = 0; i < kYoloClasses; ++i) values[i] = ToCompute(logits[i]);
       const YoloPlace<L> cell = CellOf(a.geometry, scale, row % a.geometry.scale[scale].rows);
       const BoxTerm<L> box = BoxTermOf(options, cell, target.box, values);
-      const L weight = loss_gradient * BoxWeight(target) * options.box_weight;
-      for (int i = 0; i < kYoloObjectness; ++i) Store(weight * box.gradient[i], gradient + i);
+      for (int i = 0; i < kYoloObjectness; ++i) Store(Weighted(weight, box.gradient[i]), gradient + i);
     }
   }
+  class_scale *= options.class_weight;
+  if (class_scale == 0) return;
   const ClassLabels<L> labels(options, label == nullptr ? nullptr : label + kYoloClasses);
-  WarpClassGradient(options, labels, logits + kYoloClasses, a.geometry.classes, class_scale * options.class_weight,
-                    gradient + kYoloClasses);
+  WarpClassGradient(options, labels, logits + kYoloClasses, a.geometry.classes, class_scale, gradient + kYoloClasses);
 }
 
 template <class T>
@@ -448,16 +461,15 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<T>) WriteGradien
   if (threadIdx.x < rows) {
     const int64_t row = first + threadIdx.x;
     // A row that does not count has no gradient, whatever that of the loss is.
-    const L objectness = a.objectness_gradient[scale][row];
-    if (objectness != 0) {
-      Store(a.loss_gradient[row / of.rows] * objectness, a.gradient[scale] + row * columns + kYoloObjectness);
-    }
+    const L slope = Weighted(a.loss_gradient[row / of.rows], a.objectness_gradient[scale][row]);
+    if (slope != 0) Store(slope, a.gradient[scale] + row * columns + kYoloObjectness);
   }
   for (int64_t i = threadIdx.x / kWarp; i < rows; i += kThreads / kWarp) {
     const int64_t row = first + i;
     const uint8_t selection = a.selection[scale][row];
-    if (!(selection & kYoloObject) && (!a.geometry.options.class_focal || selection & kYoloInvalid)) continue;
-    AddRowGradient(a, scale, row, a.loss_gradient[row / of.rows]);
+    const L loss_gradient = a.loss_gradient[row / of.rows];
+    const bool has_classes = HasClassTermInAllRows(a.geometry.options) && !(selection & kYoloInvalid);
+    if (loss_gradient != 0 && (selection & kYoloObject || has_classes)) AddRowGradient(a, scale, row, loss_gradient);
   }
 }
 

@@ -87,9 +87,9 @@ struct ForwardScratch {
 DETLOSS_SHARED int64_t RoundedUp(int64_t rows) { return (rows + kLanes - 1) / kLanes * kLanes; }
 
 template <class T>
-DETLOSS_SHARED bool HasNan(const T* logits) {
+DETLOSS_SHARED bool HasNan(const T* logits, int64_t count) {
   bool any = false;
-  for (int i = 0; i < kYoloClasses; ++i) any |= IsNan(ToCompute(logits[i]));
+  for (int64_t i = 0; i < count; ++i) any |= IsNan(ToCompute(logits[i]));
   return any;
 }
 
@@ -97,7 +97,7 @@ DETLOSS_SHARED bool HasNan(const T* logits) {
 template <class T>
 DETLOSS_SHARED bool ReadLogits(const YoloForwardBlock<T>& block, int64_t columns, ForwardScratch<Compute<T>>* scratch) {
   using L = Compute<T>;
-  const int64_t touched = (block.options->class_focal ? columns : int64_t{kYoloClasses}) * sizeof(T);
+  const int64_t touched = (HasClassTermInAllRows(*block.options) ? columns : int64_t{kYoloClasses}) * sizeof(T);
   bool is_nan = false;
   for (int64_t row = 0; row < block.rows; ++row) {
     const T* logits = block.y_pred + row * columns;
@@ -109,7 +109,8 @@ DETLOSS_SHARED bool ReadLogits(const YoloForwardBlock<T>& block, int64_t columns
     scratch->boxes.x2[row] = w;
     scratch->boxes.y2[row] = h;
     scratch->objectness[row] = objectness;
-    if (IsNan(x + y + w + h + objectness)) is_nan |= block.selection[row] != kYoloInvalid && HasNan(logits);
+    if (IsNan(x + y + w + h + objectness))
+      is_nan |= block.selection[row] != kYoloInvalid && HasNan(logits, kYoloClasses);
   }
   for (int64_t row = block.rows; row < RoundedUp(block.rows); ++row) {
     scratch->boxes.x1[row] = scratch->boxes.y1[row] = scratch->boxes.x2[row] = scratch->boxes.y2[row] = 0;
@@ -184,6 +185,14 @@ DETLOSS_SHARED Compute<T> BackgroundRows(const YoloForwardBlock<T>& block, int64
 }
 
 template <class T>
+DETLOSS_SHARED void AddClasses(const YoloForwardBlock<T>& block, double weight, const ClassLabels<Compute<T>>& labels,
+                               const T* logits, YoloBlockSums* sums) {
+  const Compute<T> loss = ClassLossOf(*block.options, labels, logits, block.classes);
+  if (IsNan(loss)) sums->class_is_nan |= HasNan(logits, block.classes);
+  sums->class_term += weight * block.options->class_weight * loss;
+}
+
+template <class T>
 DETLOSS_SHARED void AddObject(const YoloForwardBlock<T>& block, int64_t row, int64_t columns, YoloBlockSums* sums) {
   using L = Compute<T>;
   const YoloCellOptions& options = *block.options;
@@ -192,21 +201,22 @@ DETLOSS_SHARED void AddObject(const YoloForwardBlock<T>& block, int64_t row, int
   L values[kYoloClasses];
   for (int i = 0; i < kYoloClasses; ++i) values[i] = ToCompute(logits[i]);
   const YoloTarget<L> target = ReadTarget(options, label);
-  const YoloPlace<L> place = Places<L>(block.grid, block.first_row + row).place();
-  const BoxTerm<L> box = BoxTermOf(options, place, target.box, values);
   const double weight = static_cast<double>(BoxWeight(target)) * options.box_weight;
-  sums->xy += weight * box.xy;
-  sums->wh += weight * box.wh;
-  sums->overlap += weight * box.overlap;
+  if (weight != 0) {
+    const YoloPlace<L> place = Places<L>(block.grid, block.first_row + row).place();
+    const BoxTerm<L> box = BoxTermOf(options, place, target.box, values);
+    sums->xy += weight * box.xy;
+    sums->wh += weight * box.wh;
+    sums->overlap += weight * box.overlap;
+  }
   const ObjectnessTerm<L> objectness =
       ObjectnessTermOf(options, values[kYoloObjectness], target.objectness, !(block.selection[row] & kYoloIgnored));
   sums->object += objectness.object;
   sums->no_object += objectness.no_object;
   block.objectness_gradient[row] = objectness.gradient;
-  if (options.class_focal) return;
+  if (options.class_focal || !HasClassTerm(options)) return;
   const ClassLabels<L> classes(options, label + kYoloClasses);
-  sums->class_term += static_cast<double>(target.objectness) * options.class_weight *
-                      ClassLossOf(options, classes, logits + kYoloClasses, block.classes);
+  AddClasses(block, target.objectness, classes, logits + kYoloClasses, sums);
 }
 
 // Every valid row has a focal class loss.
@@ -220,8 +230,7 @@ DETLOSS_SHARED void AddFocalClasses(const YoloForwardBlock<T>& block, int64_t co
     if (selection == kYoloInvalid) continue;
     const L* label = block.y_true + row * label_columns + kYoloClasses;
     const ClassLabels<L> classes(options, selection & kYoloObject ? label : nullptr);
-    sums->class_term += static_cast<double>(options.class_weight) *
-                        ClassLossOf(options, classes, block.y_pred + row * columns + kYoloClasses, block.classes);
+    AddClasses(block, 1, classes, block.y_pred + row * columns + kYoloClasses, sums);
   }
 }
 
@@ -242,7 +251,7 @@ void Forward(const YoloForwardBlock<T>& block) {
       if (block.selection[row] & kYoloObject) AddObject(block, row, columns, &sums);
     }
   }
-  if (block.options->class_focal) AddFocalClasses(block, columns, &sums);
+  if (HasClassTermInAllRows(*block.options)) AddFocalClasses(block, columns, &sums);
   *block.sums = sums;
 }
 
@@ -252,10 +261,11 @@ template <class T>
 DETLOSS_SHARED void AddClassGradient(const YoloBackwardRows<T>& rows, int64_t row, const Compute<T>* label,
                                      Compute<T> scale, T* gradient) {
   const YoloCellOptions& options = *rows.options;
+  const Compute<T> weight = scale * options.class_weight;
+  if (weight == 0) return;
   const T* logits = rows.y_pred + row * (kYoloClasses + rows.classes);
   const ClassLabels<Compute<T>> classes(options, label == nullptr ? nullptr : label + kYoloClasses);
-  ClassGradient(options, classes, logits + kYoloClasses, rows.classes, scale * options.class_weight,
-                gradient + kYoloClasses);
+  ClassGradient(options, classes, logits + kYoloClasses, rows.classes, weight, gradient + kYoloClasses);
 }
 
 // Into zeros: everything but the objectness. `scale` is the gradient of the image's loss.
@@ -266,18 +276,20 @@ DETLOSS_SHARED void AddRowGradient(const YoloBackwardRows<T>& rows, int64_t row,
   if (!(rows.selection[row] & kYoloObject)) return AddClassGradient<T>(rows, row, nullptr, scale, gradient);
   const L* label = rows.y_true + row * LabelColumns(options, rows.classes);
   const YoloTarget<L> target = ReadTarget(options, label);
-  L logits[kYoloClasses];
-  for (int i = 0; i < kYoloClasses; ++i) logits[i] = ToCompute(rows.y_pred[row * (kYoloClasses + rows.classes) + i]);
-  const YoloPlace<L> place = Places<L>(rows.grid, row % rows.grid.RowsPerImage()).place();
-  const BoxTerm<L> box = BoxTermOf(options, place, target.box, logits);
   const L weight = scale * BoxWeight(target) * options.box_weight;
-  for (int i = 0; i < kYoloObjectness; ++i) Store(weight * box.gradient[i], gradient + i);
+  if (weight != 0) {
+    L logits[kYoloClasses];
+    for (int i = 0; i < kYoloClasses; ++i) logits[i] = ToCompute(rows.y_pred[row * (kYoloClasses + rows.classes) + i]);
+    const YoloPlace<L> place = Places<L>(rows.grid, row % rows.grid.RowsPerImage()).place();
+    const BoxTerm<L> box = BoxTermOf(options, place, target.box, logits);
+    for (int i = 0; i < kYoloObjectness; ++i) Store(Weighted(weight, box.gradient[i]), gradient + i);
+  }
   AddClassGradient(rows, row, label, scale * (options.class_focal ? L(1) : target.objectness), gradient);
 }
 
 template <class T>
 DETLOSS_SHARED bool HasMoreThanObjectness(const YoloBackwardRows<T>& rows, int64_t row) {
-  if (rows.options->class_focal) return !(rows.selection[row] & kYoloInvalid);
+  if (HasClassTermInAllRows(*rows.options)) return !(rows.selection[row] & kYoloInvalid);
   return rows.selection[row] & kYoloObject;
 }
 
@@ -295,9 +307,8 @@ DETLOSS_SHARED void WriteRows(const YoloBackwardRows<T>& rows, int64_t begin, in
     }
     const L scale = rows.loss_gradient[image];
     // A row that does not count has no gradient, whatever that of the loss is.
-    const L objectness = rows.objectness_gradient[row];
-    Store(objectness == 0 ? L(0) : scale * objectness, gradient + kYoloObjectness);
-    if (HasMoreThanObjectness(rows, row)) AddRowGradient(rows, row, scale, gradient);
+    Store(Weighted(scale, rows.objectness_gradient[row]), gradient + kYoloObjectness);
+    if (scale != 0 && HasMoreThanObjectness(rows, row)) AddRowGradient(rows, row, scale, gradient);
   }
 }
 

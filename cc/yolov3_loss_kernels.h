@@ -28,6 +28,7 @@ struct YoloBlockSums {
   int64_t num_invalid = 0;
   int64_t first_invalid = -1;  // row within the block
   bool is_nan = false;         // a valid row has NaN among its five logits of box and objectness
+  bool class_is_nan = false;   // a row has NaN among its class logits, which count
 };
 
 // A scale as its rows see it.

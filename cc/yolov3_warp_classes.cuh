@@ -25,7 +25,14 @@ __device__ void ForEachClass(int64_t num_classes, const F& f) {
   for (int64_t c = threadIdx.x % kWarp; c < num_classes; c += kWarp) f(c);
 }
 
-// The class itself: the first of the largest.
+template <class T>
+__device__ bool WarpHasNan(const T* logits, int64_t num_classes) {
+  bool mine = false;
+  ForEachClass(num_classes, [&](int64_t c) { mine |= IsNan(ToCompute(logits[c])); });
+  return __any_sync(kAllLanes, mine);
+}
+
+// The class itself: the first of the largest, -1 in a row without any.
 template <class L>
 __device__ int64_t WarpClassOf(const ClassLabels<L>& labels, int64_t num_classes) {
   int64_t best = threadIdx.x % kWarp < num_classes ? threadIdx.x % kWarp : 0;
@@ -35,14 +42,15 @@ __device__ int64_t WarpClassOf(const ClassLabels<L>& labels, int64_t num_classes
     const L ours = labels.Raw(best), theirs = labels.Raw(other);
     if (theirs > ours || (theirs == ours && other < best)) best = other;
   }
-  return best;
+  return labels.Raw(best) > 0 ? best : -1;
 }
 
-// Mean weight of the row's classes.
+// Mean weight of the row's classes; 1 in a row without any.
 template <class L>
 __device__ L WarpMeanWeight(const ClassLabels<L>& labels, int64_t num_classes) {
   const L sum = WarpSumOverClasses<L>(num_classes, [&](int64_t c) { return labels[c]; });
-  return WarpSumOverClasses<L>(num_classes, [&](int64_t c) { return labels.Weight(c) * labels[c]; }) / sum;
+  const L weighted = WarpSumOverClasses<L>(num_classes, [&](int64_t c) { return labels.Weight(c) * labels[c]; });
+  return sum > 0 ? weighted / sum : L(1);
 }
 
 template <class T>
@@ -59,27 +67,31 @@ __device__ Compute<T> WarpClassLoss(const YoloCellOptions& options, const ClassL
   if (options.class_loss == ClassLoss::kSigmoid) {
     return WarpSumOverClasses<L>(num_classes, [&](int64_t c) {
       const L logit = ToCompute(logits[c]);
-      return labels.Weight(c) *
-             (options.class_focal ? SigmoidFocalLoss(logit, labels[c]) : SigmoidLoss(logit, labels[c])).loss;
+      const LossAndGradient<L> term =
+          options.class_focal ? SigmoidFocalLoss(logit, labels[c]) : SigmoidLoss(logit, labels[c]);
+      return Weighted(labels.Weight(c), term.loss);
     });
   }
   if (options.class_loss == ClassLoss::kNormalizedSigmoid) {
     const int64_t own = WarpClassOf(labels, num_classes);
+    if (own < 0) return 0;
     const L sum = WarpSumOfClippedSigmoids(logits, num_classes);
-    return labels.Weight(own) * (Log(sum) - Log(ClippedSigmoidOf(ToCompute(logits[own])).value));
+    return Weighted(labels.Weight(own), Log(sum) - Log(ClippedSigmoidOf(ToCompute(logits[own])).value));
   }
   if (options.class_loss == ClassLoss::kNone) return 0;
-  const L log_sum_exp = GroupLogSumExp(logits, num_classes);  // by both groups alike
+  const SoftmaxTerms<L> softmax = GroupSoftmaxTerms(logits, num_classes);  // by both groups alike
   if (options.class_focal) {
-    const L nan_of_logits = log_sum_exp - log_sum_exp;
+    const L nan_of_logits = softmax.log_sum - softmax.log_sum;
     return nan_of_logits + WarpSumOverClasses<L>(num_classes, [&](int64_t c) {
              if (labels[c] == 0) return L(0);
-             return labels.Weight(c) * SoftmaxFocalLoss(ToCompute(logits[c]) - log_sum_exp, labels[c]).loss;
+             const L log_probability = softmax.LogProbability(ToCompute(logits[c]));
+             return Weighted(labels.Weight(c), SoftmaxFocalLoss(log_probability, labels[c]).loss);
            });
   }
-  const L sum = WarpSumOverClasses<L>(
-      num_classes, [&](int64_t c) { return labels[c] == 0 ? L(0) : labels[c] * (log_sum_exp - ToCompute(logits[c])); });
-  return WarpMeanWeight(labels, num_classes) * sum;
+  const L sum = WarpSumOverClasses<L>(num_classes, [&](int64_t c) {
+    return labels[c] == 0 ? L(0) : -labels[c] * softmax.LogProbability(ToCompute(logits[c]));
+  });
+  return Weighted(WarpMeanWeight(labels, num_classes), sum);
 }
 
 // Into zeros.
@@ -92,32 +104,36 @@ __device__ void WarpClassGradient(const YoloCellOptions& options, const ClassLab
       const L logit = ToCompute(logits[c]);
       const LossAndGradient<L> term =
           options.class_focal ? SigmoidFocalLoss(logit, labels[c]) : SigmoidLoss(logit, labels[c]);
-      Store(scale * labels.Weight(c) * term.gradient, gradient + c);
+      Store(Weighted(scale * labels.Weight(c), term.gradient), gradient + c);
     });
   }
   if (options.class_loss == ClassLoss::kNormalizedSigmoid) {
     const int64_t own = WarpClassOf(labels, num_classes);
-    const L sum = WarpSumOfClippedSigmoids(logits, num_classes);
+    if (own < 0) return;
+    const L sum = WarpSumOfClippedSigmoids(logits, num_classes), weighted = scale * labels.Weight(own);
     return ForEachClass(num_classes, [&](int64_t c) {
       const ClippedSigmoid<L> sigmoid = ClippedSigmoidOf(ToCompute(logits[c]));
-      Store(scale * labels.Weight(own) * (sigmoid.value / sum - (c == own ? 1 : 0)) * sigmoid.log_slope, gradient + c);
+      const L share = sigmoid.value / sum - (c == own ? 1 : 0);
+      Store(Weighted(Weighted(weighted, share), sigmoid.log_slope), gradient + c);
     });
   }
   if (options.class_loss == ClassLoss::kNone) return;
-  const L log_sum_exp = GroupLogSumExp(logits, num_classes);
+  const SoftmaxTerms<L> softmax = GroupSoftmaxTerms(logits, num_classes);
   if (options.class_focal) {
     const auto slope = [&](int64_t c) {
       if (labels[c] == 0) return L(0);
-      return labels.Weight(c) * SoftmaxFocalLoss(ToCompute(logits[c]) - log_sum_exp, labels[c]).gradient;
+      const L log_probability = softmax.LogProbability(ToCompute(logits[c]));
+      return Weighted(labels.Weight(c), SoftmaxFocalLoss(log_probability, labels[c]).gradient);
     };
     const L sum = WarpSumOverClasses<L>(num_classes, slope);
     return ForEachClass(num_classes, [&](int64_t c) {
-      Store(scale * (slope(c) - Exp(ToCompute(logits[c]) - log_sum_exp) * sum), gradient + c);
+      const L probability = Exp(softmax.LogProbability(ToCompute(logits[c])));
+      Store(Weighted(scale, slope(c) - probability * sum), gradient + c);
     });
   }
   const L weighted = scale * WarpMeanWeight(labels, num_classes);
   ForEachClass(num_classes, [&](int64_t c) {
-    Store(weighted * (Exp(ToCompute(logits[c]) - log_sum_exp) - labels[c]), gradient + c);
+    Store(Weighted(weighted, Exp(softmax.LogProbability(ToCompute(logits[c]))) - labels[c]), gradient + c);
   });
 }
 

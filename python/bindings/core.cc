@@ -23,6 +23,7 @@ namespace detloss {
 namespace {
 
 py::dict BuildInfo() {
+  ThrowIfError(CheckCpuTier());
   py::list tiers;
   for (CpuTier tier : kCpuTiers) tiers.append(CpuTierName(tier));
   const py::list architectures = py::str(DETLOSS_CUDA_ARCHITECTURES).attr("split")();
@@ -268,7 +269,8 @@ PYBIND11_MODULE(_core, m) {
         "made with which CUDA and for which architectures, the CPU tiers compiled and the one chosen on this machine.");
   m.def("ssd_loss_forward", &SsdLossForwardOnArrays,
         "detloss.ssd_loss on arrays [batch, boxes, width], with the options of that function, but for the layout: "
-        "num_classes, class_column, box_column and positive_column; a dict of the loss, its components and the "
+        "num_classes, class_column, box_column, positive_column and exact_width; a dict of the loss, its components "
+        "and the "
         "selection (bits: 1 positive, 2 kept, 4 invalid). Labels are float32, or float64 beside float64 predictions.",
         arg("y_true"), arg("y_pred"), py::kw_only(), arg("threads") = 0);
   m.def("ssd_loss_backward", &SsdLossBackwardOnArrays,

@@ -6,6 +6,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "cc/status.h"
 
@@ -35,8 +36,14 @@ inline std::string ValueText(const py::handle& value) {
   throw py::value_error(ErrorText(name, expected, ValueText(found)));
 }
 
+// Raises what a status warns of as a RuntimeWarning, once per process.
 inline void ThrowIfError(const Status& status) {
-  if (status.ok()) return;
+  static bool warned = false;  // under the interpreter's lock
+  if (status.ok()) {
+    if (status.message().empty() || std::exchange(warned, true)) return;
+    if (PyErr_WarnEx(PyExc_RuntimeWarning, status.message().c_str(), 1) != 0) throw py::error_already_set();
+    return;
+  }
   if (status.is_internal()) throw std::runtime_error(status.message());
   throw py::value_error(status.message());
 }

@@ -38,6 +38,7 @@ inline void TakeSsdGradientOptions(OptionReader& reader, SsdLossOptions* options
   reader.Take("class_column", &layout.class_column);
   reader.Take("box_column", &layout.box_column);
   reader.Take("positive_column", &positive_column);
+  reader.Take("exact_width", &layout.exact_width);
   layout.has_positive_column = positive_column.has_value();
   layout.positive_column = positive_column.value_or(0);
   reader.Choose("normalizer", kNormalizers, &options->normalizer);
@@ -59,7 +60,7 @@ inline SsdLossOptions SsdLossOptionsFrom(const py::kwargs& given) {
   TakeSsdGradientOptions(reader, &options);
   TakeMiningOptions(reader, &options.mining);
   reader.Choose("rank_by", kRankings, &options.rank_by);
-  reader.Choose("invalid_targets", kInvalidTargets, &options.invalid_is_error);
+  reader.Choose("invalid_targets", kInvalidTargets, &options.invalid_targets);
   reader.Finish();
   return options;
 }

@@ -41,7 +41,7 @@ inline YoloV3LossOptions YoloOptionsFrom(const py::kwargs& given) {
   reader.Take("class_weight", &options.cell.class_weight);
   reader.Take("class_weights", &options.class_weights);
   reader.Choose("target_format", kTargetFormats, &options.cell.corner_targets);
-  reader.Choose("invalid_targets", kInvalidTargets, &options.invalid_is_error);
+  reader.Choose("invalid_targets", kInvalidYoloTargets, &options.invalid_targets);
   reader.Finish();
   options.cell.box_loss = box_loss.box_loss;
   options.cell.overlap = box_loss.overlap;

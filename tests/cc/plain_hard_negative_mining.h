@@ -21,10 +21,15 @@ struct MiningGroup {
 // NaN above all numbers.
 inline bool RanksAbove(double a, double b) { return a > b || (std::isnan(a) && !std::isnan(b)); }
 
+// In float. None where the ratio is 0, be the positives infinite.
+inline float PlainWanted(const MiningOptions& options, float positives) {
+  return options.neg_pos_ratio == 0 ? 0 : options.neg_pos_ratio * positives;
+}
+
 inline int64_t PlainNegativesToKeep(const MiningOptions& options, double n_positive, const double* keys,
                                     int64_t count) {
   const int64_t candidates = std::count_if(keys, keys + count, [](double key) { return key != 0; });
-  const float wanted = std::floor(options.neg_pos_ratio * std::floor(static_cast<float>(n_positive)));
+  const float wanted = std::floor(PlainWanted(options, std::floor(static_cast<float>(n_positive))));
   return static_cast<int64_t>(
       std::min(std::max<double>(wanted, static_cast<double>(options.n_neg_min)), static_cast<double>(candidates)));
 }
@@ -33,7 +38,7 @@ inline int64_t PlainNegativesToKeepUniformly(const MiningOptions& options, const
                                              int64_t boxes) {
   double k = HUGE_VAL;
   for (double positives : n_positive) {
-    const float wanted = std::min(options.neg_pos_ratio * static_cast<float>(positives),
+    const float wanted = std::min(PlainWanted(options, static_cast<float>(positives)),
                                   static_cast<float>(boxes) - static_cast<float>(positives));
     if (wanted > 0) k = std::min<double>(k, wanted);
   }

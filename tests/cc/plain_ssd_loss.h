@@ -12,6 +12,7 @@
 #include "cc/ssd_loss.h"
 #include "tests/cc/dtype_values.h"
 #include "tests/cc/plain_hard_negative_mining.h"
+#include "tests/cc/plain_softmax.h"
 #include "tests/cc/rounding.h"
 
 namespace detloss {
@@ -45,7 +46,7 @@ PlainSsdBox ReadPlainBox(const SsdLayout& layout, const Compute<T>* truth, const
     box.offsets[i] = truth[layout.box_column + i];
     box.predicted[i] = ToDouble(prediction[layout.box_column + i]);
   }
-  const auto is_weight = [](double x) { return std::isfinite(x) && x >= 0; };
+  const auto is_weight = [](double x) { return x >= 0 && x <= 1e6; };
   box.valid = std::all_of(box.labels.begin(), box.labels.end(), is_weight);
   box.positive = *std::max_element(box.labels.begin() + 1, box.labels.end());
   box.negative = box.labels[0];
@@ -55,32 +56,22 @@ PlainSsdBox ReadPlainBox(const SsdLayout& layout, const Compute<T>* truth, const
     box.valid = box.valid && is_weight(box.positive);
   }
   if (box.positive > 0) {
-    box.valid = box.valid && std::all_of(box.offsets, box.offsets + 4, [](double x) { return std::isfinite(x); });
+    box.valid = box.valid && std::all_of(box.offsets, box.offsets + 4, [](double x) { return std::fabs(x) <= 1e6; });
   }
   if (!box.valid) box.positive = box.negative = 0;
   return box;
-}
-
-// An infinite logit is no rounded number.
-inline double RoundedMagnitude(double x) { return std::isfinite(x) ? std::fabs(x) : 0; }
-
-inline double PlainLogSumExp(const std::vector<double>& logits) {
-  const double largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (double x : logits) sum += std::exp(x - largest);
-  return largest + std::log(sum);
 }
 
 constexpr double kSmallestProbability = 1e-15;
 
 inline Total PlainCrossEntropy(const PlainSsdBox& box, bool from_logits) {
   Total sum;
-  const double log_sum_exp = PlainLogSumExp(box.scores);
+  const std::vector<Total> log_probabilities = PlainLogProbabilities(box.scores);
   for (size_t c = 0; c < box.labels.size(); ++c) {
     const double label = box.labels[c], score = box.scores[c];
     if (label == 0) continue;
     if (from_logits) {
-      sum += {label * (log_sum_exp - score), label * (RoundedMagnitude(log_sum_exp) + RoundedMagnitude(score))};
+      sum += -label * log_probabilities[c];
     } else {
       sum.Add(-label * std::log(score < kSmallestProbability ? kSmallestProbability : score));
     }
@@ -90,13 +81,12 @@ inline Total PlainCrossEntropy(const PlainSsdBox& box, bool from_logits) {
 
 // The largest foreground probability; NaN if any is.
 inline Total PlainForeground(const PlainSsdBox& box, bool from_logits) {
-  const double log_sum_exp = PlainLogSumExp(box.scores);
+  const std::vector<Total> log_probabilities = PlainLogProbabilities(box.scores);
   Total largest = {-HUGE_VAL, 0};
   for (size_t c = 1; c < box.scores.size(); ++c) {
-    const double score = box.scores[c];
-    const double probability = from_logits ? std::exp(score - log_sum_exp) : score;
+    const double probability = from_logits ? std::exp(log_probabilities[c].value) : box.scores[c];
     // The relative error of an exponential is the absolute one of its exponent.
-    const double error = 1 + (from_logits ? RoundedMagnitude(score) + RoundedMagnitude(log_sum_exp) : 0);
+    const double error = 1 + (from_logits ? log_probabilities[c].magnitude : 0);
     if (RanksAbove(probability, largest.value)) largest = {probability, std::fabs(probability) * error};
   }
   return largest;
@@ -116,12 +106,11 @@ inline std::vector<Total> PlainCrossEntropyGradient(const PlainSsdBox& box, bool
   std::vector<Total> gradient(box.labels.size());
   const double label_sum = std::accumulate(box.labels.begin(), box.labels.end(), 0.0);
   if (label_sum == 0) return gradient;  // takes no part, whatever is predicted
-  const double log_sum_exp = PlainLogSumExp(box.scores);
+  const std::vector<Total> log_probabilities = PlainLogProbabilities(box.scores);
   for (size_t c = 0; c < box.labels.size(); ++c) {
     const double label = box.labels[c], score = box.scores[c];
     if (from_logits) {
-      const double probability = std::exp(score - log_sum_exp);
-      const double error = 1 + RoundedMagnitude(log_sum_exp) + RoundedMagnitude(score);
+      const double probability = std::exp(log_probabilities[c].value), error = 1 + log_probabilities[c].magnitude;
       gradient[c] = {label_sum * probability - label, label_sum * probability * error + label};
     } else if (label != 0 && !(score < kSmallestProbability)) {
       gradient[c].Add(-label / score);
@@ -227,8 +216,8 @@ PlainSsdLoss ComputePlainSsdLoss(const SsdLossOptions& options, const SsdShape& 
         for (int k = 0; k < 4; ++k) {
           const double error = box.predicted[k] - box.offsets[k];
           const double slope = std::isnan(error) ? error : std::clamp(error, -1.0, 1.0);
-          gradient[layout.box_column + k].Add(loss_gradient[image] * options.alpha * scales.localization *
-                                              box.positive * slope);
+          gradient[layout.box_column + k] += loss_gradient[image] * options.alpha * scales.localization * box.positive *
+                                             Total{slope, std::fabs(slope)};
         }
       }
     }

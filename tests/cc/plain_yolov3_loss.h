@@ -13,6 +13,7 @@
 #include "cc/yolov3_loss.h"
 #include "tests/cc/dtype_values.h"
 #include "tests/cc/plain_box_overlap.h"
+#include "tests/cc/plain_softmax.h"
 #include "tests/cc/rounding.h"
 
 namespace detloss {
@@ -37,22 +38,36 @@ struct PlainTerm {
   Total gradient;  // by the logit
 };
 
+// 0 where either factor is, be the other infinite.
+inline double PlainProduct(double a, double b) { return a == 0 || b == 0 ? 0 : a * b; }
+
+inline double PlainSigmoidCrossEntropy(double x, double y) {
+  return PlainProduct(y, PlainSoftplus(-x)) + PlainProduct(1 - y, PlainSoftplus(x));
+}
+
+// What an infinite logit costs is no certain number, but where it costs nothing.
+inline Total PlainLogitLoss(double x, double loss, double magnitude) {
+  return {loss, std::isinf(x) ? std::fabs(loss) : magnitude};
+}
+
 // `label_magnitude`: what the label was computed from.
 inline PlainTerm PlainCrossEntropyTerm(double x, double y, double label_magnitude) {
-  const double p = PlainSigmoid(x);
-  return {{PlainSoftplus(x) - x * y, PlainSoftplus(x) + std::fabs(x) * label_magnitude}, {p - y, p + label_magnitude}};
+  const double p = PlainSigmoid(x), magnitude = PlainSoftplus(x) + std::fabs(x) * label_magnitude;
+  return {PlainLogitLoss(x, PlainSigmoidCrossEntropy(x, y), magnitude), {p - y, p + label_magnitude}};
 }
 
 inline PlainTerm PlainFocalTerm(double x, double y) {
   const double p = PlainSigmoid(x), alpha = 0.25 * y + 0.75 * (1 - y);
+  const double alpha_magnitude = 0.25 * y + 0.75 * std::fabs(1 - y);
   const double not_true = y * PlainSigmoid(-x) + (1 - y) * p;
-  const double cross_entropy = y * PlainSoftplus(-x) + (1 - y) * PlainSoftplus(x);
+  const double cross_entropy = PlainSigmoidCrossEntropy(x, y);
   const double slope = (1 - 2 * y) * p * PlainSigmoid(-x);
-  const double magnitude = 3 * alpha * (not_true + kPlainRounding);
-  const double rounded = PlainSoftplus(x) + std::fabs(x) * y;
-  return {
-      {alpha * not_true * not_true * cross_entropy, magnitude * rounded},
-      {alpha * (2 * not_true * slope * cross_entropy + not_true * not_true * (p - y)), magnitude * (2 * rounded + 1)}};
+  const double not_true_magnitude = y * PlainSigmoid(-x) + std::fabs(1 - y) * p;
+  const double magnitude = 3 * alpha_magnitude * (not_true_magnitude + kPlainRounding);
+  const double rounded = RoundedMagnitude(PlainSoftplus(x) + std::fabs(x) * y);
+  return {PlainLogitLoss(x, PlainProduct(alpha * not_true * not_true, cross_entropy), magnitude * rounded),
+          {alpha * (2 * PlainProduct(not_true * slope, cross_entropy) + not_true * not_true * (p - y)),
+           magnitude * (2 * rounded + 1)}};
 }
 
 // ---- Labels ----
@@ -76,23 +91,20 @@ PlainCell ReadPlainCell(const YoloV3LossOptions& options, int64_t num_classes, c
                 Wide(label[3]) - label[1]};
   }
   cell.valid = std::all_of(label, label + 5, [](L x) { return std::isfinite(x); });
-  cell.valid = cell.valid && cell.objectness >= 0 && cell.objectness <= 1;
+  cell.valid = cell.valid && cell.objectness >= 0 && cell.objectness <= 1e6;
   cell.has_object = cell.valid && cell.objectness != 0;
   if (!cell.has_object) return cell;
-  const Box<Wide>& box = cell.box;
-  cell.valid = box.w > 0 && box.h > 0 && box.w * box.h < 2 && box.x >= 0 && box.x <= 1 && box.y >= 0 && box.y <= 1;
+  cell.valid = cell.box.w > 0 && cell.box.h > 0 &&
+               std::all_of(label, label + 4, [](L x) { return std::fabs(static_cast<double>(x)) <= 1e6; });
   if (corner) {
     const double index = label[5];
     if (!(index >= 0 && index < static_cast<double>(num_classes))) cell.valid = false;
     if (cell.valid) cell.classes[static_cast<size_t>(index)] = 1;
   } else {
-    double sum = 0;
     for (int64_t c = 0; c < num_classes; ++c) {
       const double score = cell.classes[c] = label[5 + c];
-      if (!(score >= 0 && score <= 1)) cell.valid = false;
-      sum += score;
+      if (!(score >= 0 && score <= 1e6)) cell.valid = false;
     }
-    if (!(sum > 0)) cell.valid = false;
   }
   cell.has_object = cell.valid;
   return cell;
@@ -175,7 +187,8 @@ inline PlainBoxTerm PlainCoordinateTerm(const YoloCellOptions& options, const Pl
   const double cells[2] = {place.column, place.row};
   const double lengths[2] = {static_cast<double>(cell.box.w), static_cast<double>(cell.box.h)};
   for (int axis = 0; axis < 2; ++axis) {
-    const double x = logits[axis], y = centers[axis] - cells[axis], magnitude = centers[axis] + cells[axis] + 1;
+    const double x = logits[axis], y = centers[axis] - cells[axis];
+    const double magnitude = std::fabs(centers[axis]) + cells[axis] + 1;
     if (classic) {
       const PlainTerm cross_entropy = PlainCrossEntropyTerm(x, y, magnitude);
       term.xy += cross_entropy.loss;
@@ -244,24 +257,22 @@ inline PlainClassTerm PlainSigmoidClasses(const std::vector<double>& labels, con
 inline PlainClassTerm PlainSoftmaxClasses(const std::vector<double>& labels, const std::vector<double>& weights,
                                           const double* logits, bool focal) {
   const size_t count = labels.size();
-  const double largest = *std::max_element(logits, logits + count);
-  double sum = 0, label_sum = 0, weighted = 0;
+  double label_sum = 0, weighted = 0;
   for (size_t c = 0; c < count; ++c) {
-    sum += std::exp(logits[c] - largest);
     label_sum += labels[c];
     weighted += weights[c] * labels[c];
   }
-  const double log_sum_exp = largest + std::log(sum);
+  const std::vector<Total> log_probabilities = PlainLogProbabilities({logits, logits + count});
   PlainClassTerm term;
   term.gradient.resize(count);
   Total focal_slopes;
   std::vector<Total> own(count);
   for (size_t c = 0; c < count; ++c) {
-    const double log_p = logits[c] - log_sum_exp, p = std::exp(log_p), y = labels[c];
-    const double rounded = 1 + std::fabs(logits[c]) + std::fabs(log_sum_exp);
+    const double log_p = log_probabilities[c].value, p = std::exp(log_p), y = labels[c];
+    const double rounded = 1 + log_probabilities[c].magnitude;
     if (!focal) {
-      const double mean_weight = weighted / label_sum;
-      term.loss += mean_weight * Total{-y * log_p, y * rounded};
+      const double mean_weight = label_sum > 0 ? weighted / label_sum : 1;
+      term.loss += mean_weight * (y * Total{-log_p, rounded});
       term.gradient[c] = mean_weight * Total{p - y, p * rounded + y};
       continue;
     }
@@ -275,8 +286,7 @@ inline PlainClassTerm PlainSoftmaxClasses(const std::vector<double>& labels, con
     focal_slopes += own[c];
   }
   for (size_t c = 0; c < count && focal; ++c) {
-    const double p = std::exp(logits[c] - log_sum_exp);
-    const double rounded = 1 + std::fabs(logits[c]) + std::fabs(log_sum_exp);
+    const double p = std::exp(log_probabilities[c].value), rounded = 1 + log_probabilities[c].magnitude;
     term.gradient[c] = own[c];
     term.gradient[c] +=
         {-p * focal_slopes.value, p * (focal_slopes.magnitude + std::fabs(focal_slopes.value) * rounded)};
@@ -287,6 +297,7 @@ inline PlainClassTerm PlainSoftmaxClasses(const std::vector<double>& labels, con
 inline PlainClassTerm PlainNormalizedSigmoidClasses(const std::vector<double>& labels,
                                                     const std::vector<double>& weights, const double* logits) {
   const size_t own = std::max_element(labels.begin(), labels.end()) - labels.begin();
+  if (labels[own] == 0) return {{}, std::vector<Total>(labels.size())};
   std::vector<double> clipped;
   for (size_t c = 0; c < labels.size(); ++c) clipped.push_back(std::clamp(PlainSigmoid(logits[c]), 1e-7, 1 - 1e-7));
   const double sum = std::accumulate(clipped.begin(), clipped.end(), 0.0);

@@ -92,14 +92,18 @@ def _aspect_cost(true: Boxes, predicted: Boxes, iou: tf.Tensor) -> tf.Tensor:
     """CIoU's `alpha * v` of the aspect ratios; `alpha` has no gradient."""
     difference = tf.math.atan2(true.w, true.h) - tf.math.atan2(predicted.w, predicted.h)
     v = 4 / math.pi**2 * difference**2
-    return tf.stop_gradient(v / (1 + _EPSILON - iou + v)) * v
+    # Rounding may take the overlap above 1.
+    rest = tf.maximum(1 + _EPSILON - iou + v, _EPSILON)
+    return tf.stop_gradient(v / rest) * v
 
 
 def _distance_cost(true: Boxes, predicted: Boxes, enclosing_w: tf.Tensor, enclosing_h: tf.Tensor) -> tf.Tensor:
     """SIoU's distance of the centres, which costs more along a diagonal."""
     dx, dy = predicted.x - true.x, predicted.y - true.y
     gamma = _angle_cost(dx, dy) - 2
-    return 2 - tf.exp(gamma * (dx / enclosing_w) ** 2) - tf.exp(gamma * (dy / enclosing_h) ** 2)
+    # Both are 0 where rounding leaves a point of either box.
+    share_x, share_y = tf.math.divide_no_nan(dx, enclosing_w), tf.math.divide_no_nan(dy, enclosing_h)
+    return 2 - tf.exp(gamma * share_x**2) - tf.exp(gamma * share_y**2)
 
 
 def _angle_cost(dx: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
+
+from detloss.reference.softmax import log_softmax
 
 _FOCAL_ALPHA = 0.25
 _SMALLEST_PROBABILITY = 1e-15
@@ -14,17 +18,46 @@ def smooth(labels: tf.Tensor, label_smoothing: float) -> tf.Tensor:
     return labels * (1 - label_smoothing) + label_smoothing / 2
 
 
-def sigmoid_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Elementwise binary cross-entropy on logits."""
-    return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+def weighted(terms: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The product, but 0 where the weight is: such a term may be infinite or NaN."""
+    return tf.math.multiply_no_nan(terms, weights)
 
 
-def sigmoid_focal(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Elementwise focal loss (arXiv:1708.02002), gamma 2 and alpha 0.25, for labels within [0, 1]."""
+@tf.custom_gradient
+def sigmoid_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Elementwise binary cross-entropy on logits, of which infinite ones count as the largest numbers."""
+    logits = _to_finite(logits)
+    loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    slope = tf.sigmoid(logits) - labels
+    return loss, lambda upstream: (None, weighted(slope, upstream))
+
+
+@tf.custom_gradient
+def sigmoid_focal(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Elementwise focal loss (arXiv:1708.02002), gamma 2 and alpha 0.25."""
+    probability, complement = tf.sigmoid(logits), tf.sigmoid(-logits)
     # One minus the probability of the label, summed from small numbers so that no digits cancel.
-    missed = labels * tf.sigmoid(-logits) + (1 - labels) * tf.sigmoid(logits)
+    missed = labels * complement + (1 - labels) * probability
+    missed_slope = (1 - 2 * labels) * probability * complement
     alpha = labels * _FOCAL_ALPHA + (1 - labels) * (1 - _FOCAL_ALPHA)
-    return alpha * missed**2 * sigmoid_cross_entropy(labels, logits)
+    cross_entropy = _to_finite(sigmoid_cross_entropy(labels, logits))
+    slope = alpha * missed * (2 * missed_slope * cross_entropy + missed * (probability - labels))
+    return alpha * missed**2 * cross_entropy, lambda upstream: (None, weighted(slope, upstream))
+
+
+@tf.custom_gradient
+def softmax_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Cross-entropy of every row of `[..., C]`, with TensorFlow's gradient: p - y even where y does not add up to 1."""
+    logarithms = log_softmax(logits)
+    loss = -tf.reduce_sum(weighted(logarithms, labels), axis=-1)
+    slope = tf.exp(logarithms) - labels
+    return loss, lambda upstream: (None, weighted(slope, tf.broadcast_to(upstream[..., tf.newaxis], tf.shape(slope))))
+
+
+def _to_finite(values: tf.Tensor) -> tf.Tensor:
+    """Infinities as the largest number of their sign; NaN stays."""
+    largest = tf.constant(values.dtype.max, values.dtype)
+    return tf.where(values > largest, largest, tf.where(values < -largest, -largest, values))
 
 
 def class_loss(kind: str, focal: bool, labels: tf.Tensor, logits: tf.Tensor, weights: tuple[float, ...]) -> tf.Tensor:
@@ -43,24 +76,25 @@ def class_loss(kind: str, focal: bool, labels: tf.Tensor, logits: tf.Tensor, wei
     class_weights = tf.constant(weights or 1.0, logits.dtype)
     if kind == "sigmoid":
         elementwise = (sigmoid_focal if focal else sigmoid_cross_entropy)(labels, logits)
-        return tf.reduce_sum(class_weights * elementwise, axis=-1)
+        return tf.reduce_sum(weighted(elementwise, class_weights), axis=-1)
     if kind == "normalized_sigmoid":
         return _normalized_sigmoid(labels, logits, class_weights)
     if focal:
-        return tf.reduce_sum(class_weights * _softmax_focal(labels, logits), axis=-1)
-    # TensorFlow's gradient is p - y even where the labels do not add up to 1.
-    loss = tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        return tf.reduce_sum(weighted(_softmax_focal(labels, logits), class_weights), axis=-1)
+    loss = softmax_cross_entropy(labels, logits)
     if not weights:
         return loss
-    return loss * tf.math.divide_no_nan(tf.reduce_sum(class_weights * labels, axis=-1), tf.reduce_sum(labels, axis=-1))
+    total = tf.reduce_sum(labels, axis=-1)
+    mean_weight = tf.math.divide_no_nan(tf.reduce_sum(class_weights * labels, axis=-1), total)
+    return weighted(loss, tf.where(total > 0, mean_weight, tf.ones_like(total)))
 
 
 def _softmax_focal(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    probabilities = tf.nn.softmax(logits)
-    smallest = tf.constant(_SMALLEST_PROBABILITY, logits.dtype)
+    logarithms = log_softmax(logits)
+    smallest = tf.math.log(tf.constant(_SMALLEST_PROBABILITY, logits.dtype))
     # Not `tf.maximum`, whose gradient at NaN is zero.
-    probabilities = tf.where(probabilities < smallest, smallest, probabilities)
-    return _FOCAL_ALPHA * (1 - probabilities) ** 2 * labels * -tf.math.log(probabilities)
+    logarithms = tf.where(logarithms < smallest, smallest, logarithms)
+    return _FOCAL_ALPHA * (1 - tf.exp(logarithms)) ** 2 * labels * -logarithms
 
 
 def _normalized_sigmoid(labels: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor) -> tf.Tensor:
@@ -71,4 +105,4 @@ def _normalized_sigmoid(labels: tf.Tensor, logits: tf.Tensor, class_weights: tf.
     chosen = tf.one_hot(tf.argmax(labels, axis=-1), tf.shape(labels)[-1], dtype=logits.dtype)
     own = tf.reduce_sum(chosen * probabilities, axis=-1)
     weight = tf.reduce_sum(chosen * class_weights, axis=-1)
-    return weight * -tf.math.log(own / tf.reduce_sum(probabilities, axis=-1))
+    return weighted(-tf.math.log(own / tf.reduce_sum(probabilities, axis=-1)), weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from detloss.ops import arguments
@@ -99,7 +100,7 @@ def _of_rank(name: str, tensor: tf.Tensor, rank: int) -> tf.Tensor:
 def _count_to_keep(n_positive: tf.Tensor, candidates: tf.Tensor, neg_pos_ratio: float, n_neg_min: int) -> tf.Tensor:
     """`min(max(floor(ratio * floor(n_positive)), n_neg_min), candidates)`, one per scope."""
     # The product is rounded to float32 before the floor: a ratio of 0.1 and 10 positives ask for 1 box.
-    wanted = tf.floor(neg_pos_ratio * tf.floor(tf.cast(n_positive, tf.float32)))
+    wanted = tf.floor(_by_ratio(neg_pos_ratio, tf.floor(tf.cast(n_positive, tf.float32))))
     count = tf.minimum(tf.maximum(tf.cast(wanted, tf.float64), n_neg_min), tf.cast(candidates, tf.float64))
     return tf.cast(count, tf.int32)
 
@@ -108,10 +109,17 @@ def _uniform_count_to_keep(n_positive: tf.Tensor, shape: tf.Tensor, neg_pos_rati
     """The smallest positive `min(ratio * n_positive, N - n_positive)`, the same for every image."""
     n_boxes = tf.cast(shape[1], tf.float32)
     n_positive = tf.cast(n_positive, tf.float32)
-    wanted = tf.minimum(neg_pos_ratio * n_positive, n_boxes - n_positive)
-    smallest = tf.reduce_min(tf.where(wanted > 0, wanted, float("inf")))
-    count = tf.where(tf.reduce_any(wanted > 0), tf.floor(smallest), float(n_neg_min))
+    wanted = tf.minimum(_by_ratio(neg_pos_ratio, n_positive), n_boxes - n_positive)
+    # Where `wanted > 0`, but TensorFlow's threads take a subnormal product for zero.
+    asks = (n_positive > 0) & (n_positive < n_boxes) & bool(np.float32(neg_pos_ratio) > 0)
+    smallest = tf.reduce_min(tf.where(asks, wanted, float("inf")))
+    count = tf.where(tf.reduce_any(asks), tf.floor(smallest), float(n_neg_min))
     return tf.fill(shape[:1], tf.cast(tf.minimum(count, n_boxes), tf.int32))
+
+
+def _by_ratio(neg_pos_ratio: float, n_positive: tf.Tensor) -> tf.Tensor:
+    """None where the ratio is 0, be the positives beyond float32."""
+    return neg_pos_ratio * n_positive if neg_pos_ratio else tf.zeros_like(n_positive)
 
 
 def _largest(ranks: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

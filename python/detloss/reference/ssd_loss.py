@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from detloss.label_range import LARGEST_LABEL
 from detloss.ops import arguments
+from detloss.option_checks import check_flag
 from detloss.reference.hard_negative_mining import select_hardest
+from detloss.reference.softmax import log_softmax
 from detloss.ssd_layout import SSDLayout, as_layout
 from detloss.ssd_options import check_ssd_loss_options
 
@@ -30,6 +33,7 @@ def ssd_loss(
     normalizer: str = "batch",
     from_logits: bool = False,
     layout: SSDLayout | str = "ssd_keras",
+    num_classes: int | None = None,
     invalid_targets: str = "ignore",
     return_components: bool = False,
     name: str | None = None,
@@ -50,7 +54,8 @@ def ssd_loss(
       normalizer: `"batch"`, `"image"` or `"image_selected"`.
       from_logits: whether the class columns of `y_pred` are logits rather than softmax probabilities.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      num_classes: classes with the background, compared with the width.
+      invalid_targets: `"ignore"` or `"silent"`, which are the same here, or `"error"`.
       return_components: whether to return the components too.
       name: name scope of the operations.
 
@@ -70,15 +75,18 @@ def ssd_loss(
             mining_scope=mining_scope,
             rank_by=rank_by,
             normalizer=normalizer,
+            from_logits=from_logits,
             invalid_targets=invalid_targets,
         )
     )
+    check_flag("return_components", return_components)
+    row = as_layout(layout, num_classes)
     predictions = arguments.as_predictions("y_pred", y_pred)
     labels = arguments.as_labels("y_true", y_true, predictions)
 
     with tf.name_scope(name or "ssd_loss"):
         labels, predictions = _of_equal_shape(labels, tf.cast(predictions, labels.dtype))
-        columns = _columns(as_layout(layout), predictions)
+        columns = _columns(row, predictions)
         targets = _read_targets(labels, columns)
         if invalid_targets == "error":
             _refuse_invalid(targets.invalid, labels, columns)
@@ -96,12 +104,12 @@ def ssd_loss(
             # A softmax mixes its whole row, so the rows that take no part must not enter it.
             scores = tf.where(weights != 0, scores, tf.zeros_like(scores))
         confidence = tf.reduce_sum(_cross_entropy(targets.classes * weights, scores, from_logits), axis=1)
-        localization = _localization(targets, predictions[:, :, columns.offsets])
+        localization = _localization(targets, predictions[:, :, columns.offsets], alpha)
 
         n_kept = tf.reduce_sum(kept, axis=1)
         confidence_scale, localization_scale = _scales(normalizer, n_pos, n_kept)
         hidden_nan = _nan_of_candidates(targets.negative, cls, keys)
-        localization *= alpha * localization_scale
+        localization *= localization_scale
         loss = confidence * confidence_scale + localization + hidden_nan
         if not return_components:
             return loss
@@ -147,7 +155,10 @@ def _columns(layout: SSDLayout, predictions: tf.Tensor) -> _Columns:
     width = predictions.shape[2]
     if width is None:
         return _columns_at_run_time(layout, tf.shape(predictions)[2])
-    resolved = layout.resolve(width)
+    try:
+        resolved = layout.resolve(width)
+    except ValueError as error:
+        raise ValueError(f"{error}: y_true and y_pred have shape {predictions.shape}") from None
     assert resolved.num_classes is not None
     return _Columns(
         slice(resolved.class_column, resolved.class_column + resolved.num_classes),
@@ -159,6 +170,10 @@ def _columns(layout: SSDLayout, predictions: tf.Tensor) -> _Columns:
 def _columns_at_run_time(layout: SSDLayout, width: tf.Tensor) -> _Columns:
     num_classes = width - _NON_CLASS_COLUMNS if layout.num_classes is None else tf.constant(layout.num_classes)
     tf.debugging.assert_greater_equal(num_classes, 2, "layout: expected at least 2 classes")
+    if layout.exact_width and layout.num_classes is not None:
+        widths = list(layout.exact_widths(layout.num_classes))
+        expected = f"num_classes: expected rows of {' or '.join(map(str, widths))} columns, got"
+        tf.debugging.Assert(tf.reduce_any(width == widths), [expected, width, "for num_classes=", num_classes])
 
     def span(name: str, column: int, count: int | tf.Tensor) -> slice:
         first = tf.constant(column) if column >= 0 else width + column
@@ -168,6 +183,8 @@ def _columns_at_run_time(layout: SSDLayout, width: tf.Tensor) -> _Columns:
 
     classes = span("class_column", layout.class_column, num_classes)
     offsets = span("box_column", layout.box_column, _N_OFFSETS)
+    apart = (classes.stop <= offsets.start) | (offsets.stop <= classes.start)
+    tf.debugging.Assert(apart, ["layout: expected columns of their own for classes and offsets in rows of", width])
     if layout.positive_column is None:
         return _Columns(classes, offsets, None)
     return _Columns(classes, offsets, span("positive_column", layout.positive_column, 1).start)
@@ -184,7 +201,7 @@ def _read_targets(labels: tf.Tensor, columns: _Columns) -> _Targets:
         positive = labels[:, :, columns.positive]
         negative = 1 - positive
         valid &= _is_weight(positive)
-    valid &= (positive == 0) | tf.reduce_all(tf.math.is_finite(offsets), axis=-1)
+    valid &= (positive == 0) | tf.reduce_all(tf.abs(offsets) <= LARGEST_LABEL, axis=-1)
     zero = tf.zeros([], labels.dtype)
     return _Targets(
         tf.where(_is_weight(classes), classes, zero),
@@ -196,8 +213,8 @@ def _read_targets(labels: tf.Tensor, columns: _Columns) -> _Targets:
 
 
 def _is_weight(labels: tf.Tensor) -> tf.Tensor:
-    """Finite and not negative; NaN fails the first comparison."""
-    return (labels >= 0) & (labels <= labels.dtype.max)
+    """False for NaN."""
+    return (labels >= 0) & (labels <= LARGEST_LABEL)
 
 
 def _refuse_invalid(invalid: tf.Tensor, labels: tf.Tensor, columns: _Columns) -> None:
@@ -208,7 +225,8 @@ def _refuse_invalid(invalid: tf.Tensor, labels: tf.Tensor, columns: _Columns) ->
         n_boxes = tf.shape(invalid)[1]
         row = labels[first // n_boxes, first % n_boxes]
         description = [
-            "y_true: expected finite class labels of at least 0 and finite offsets of positive boxes, got in image",
+            f"y_true: expected class labels from 0 to {LARGEST_LABEL:g} and offsets of positive boxes within "
+            f"{LARGEST_LABEL:g}, got in image",
             first // n_boxes,
             "box",
             first % n_boxes,
@@ -228,30 +246,31 @@ def _refuse_invalid(invalid: tf.Tensor, labels: tf.Tensor, columns: _Columns) ->
 def _cross_entropy(labels: tf.Tensor, scores: tf.Tensor, from_logits: bool) -> tf.Tensor:
     """`-sum y_c log p_c` of every box, over the classes whose label is not zero: `[B, N]`."""
     if from_logits:
-        return -tf.reduce_sum(tf.math.multiply_no_nan(tf.nn.log_softmax(scores), labels), axis=-1)
-    # Not `tf.maximum`, whose gradient at NaN is zero.
-    smallest = tf.constant(_SMALLEST_PROBABILITY, scores.dtype)
-    return -tf.reduce_sum(tf.math.xlogy(labels, tf.where(scores < smallest, smallest, scores)), axis=-1)
+        return -tf.reduce_sum(tf.math.multiply_no_nan(log_softmax(scores), labels), axis=-1)
+    # Not `tf.clip_by_value`, whose gradient at NaN is zero.
+    smallest, largest = (tf.constant(bound, scores.dtype) for bound in (_SMALLEST_PROBABILITY, scores.dtype.max))
+    clipped = tf.where(scores < smallest, smallest, tf.where(scores > largest, largest, scores))
+    return -tf.reduce_sum(tf.math.xlogy(labels, clipped), axis=-1)
 
 
 def _ranking_keys(rank_by: str, cls: tf.Tensor, scores: tf.Tensor, negative: tf.Tensor, from_logits: bool) -> tf.Tensor:
     if rank_by == "loss":
         return tf.math.multiply_no_nan(cls, negative)
-    foreground = (tf.nn.softmax(scores) if from_logits else scores)[:, :, 1:]
+    foreground = (tf.exp(log_softmax(scores)) if from_logits else scores)[:, :, 1:]
     # Under XLA the maximum over an axis passes over NaN.
     has_nan = tf.reduce_any(tf.math.is_nan(foreground), axis=-1)
     largest = tf.where(has_nan, _nan(scores.dtype), tf.reduce_max(foreground, axis=-1))
     return tf.math.multiply_no_nan(largest, negative)
 
 
-def _localization(targets: _Targets, offsets: tf.Tensor) -> tf.Tensor:
+def _localization(targets: _Targets, offsets: tf.Tensor, alpha: float) -> tf.Tensor:
     """Smooth L1 of the positive boxes, weighted and summed per image: `[B]`."""
-    is_positive = (targets.positive != 0)[:, :, tf.newaxis]
-    error = tf.where(is_positive, offsets - targets.offsets, tf.zeros_like(offsets))
+    counts = ((targets.positive != 0) & (alpha != 0))[:, :, tf.newaxis]
+    error = tf.where(counts, offsets - targets.offsets, tf.zeros_like(offsets))
     # With the slope s = clip(error, -1, 1) smooth L1 is s * (error - s / 2), whose derivative is s.
     slope = tf.stop_gradient(tf.clip_by_value(error, -1, 1))
     smooth_l1 = tf.reduce_sum(slope * (error - slope / 2), axis=-1)
-    return tf.reduce_sum(smooth_l1 * targets.positive, axis=1)
+    return alpha * tf.reduce_sum(smooth_l1 * targets.positive, axis=1)
 
 
 def _scales(normalizer: str, n_pos: tf.Tensor, n_kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from detloss.ops import arguments
-from detloss.option_checks import check_count
+from detloss.option_checks import check_count, check_flag
 from detloss.reference import box_iou, cross_entropy
+from detloss.reference.cross_entropy import weighted
 from detloss.reference.yolo_ignore_mask import reaches_threshold
 from detloss.reference.yolov3_targets import BOX_COLUMNS, Targets, read_targets, refuse_invalid
 from detloss.yolov3_options import (
@@ -58,8 +59,8 @@ def yolov3_loss(
 
     The IoU of every predicted box with every true box is held in memory, so the number of true boxes is limited. XLA
     drops assertions: compiled with `jit_compile=True`, an image with more than `max_boxes` gives a NaN loss instead of
-    an error, `invalid_targets="error"` behaves as `"ignore"`, and shapes are checked only as far as they are known when
-    the function is traced.
+    an error, `invalid_targets="error"` and `"class_error"` behave as `"ignore"`, and shapes are checked only as far as
+    they are known when the function is traced. Nothing is logged about invalid labels.
 
     Args:
       y_true: labels `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for `"corner"`), any numeric dtype, or one per scale.
@@ -82,7 +83,7 @@ def yolov3_loss(
       class_weight: weight of the class term.
       class_weights: one weight per class.
       target_format: `"center"` or `"corner"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"` or `"silent"`, which are the same here, `"error"` or `"class_error"`.
       return_components: whether to return the components too.
       name: name scope of the operations.
       max_boxes: most true boxes that an image may have, per scale or in all as `ignore_scope` says.
@@ -112,8 +113,9 @@ def yolov3_loss(
         target_format=target_format,
         invalid_targets=invalid_targets,
     )
-    check_yolov3_options(values)
-    check_count("max_boxes", max_boxes)
+    values = check_yolov3_options(values)
+    check_flag("return_components", return_components)
+    check_count("max_boxes", max_boxes, most=2**31 - 1)
     options = _Options(**values, class_weights=as_class_weights(class_weights, None), max_boxes=max_boxes)
     with tf.name_scope(name or "yolov3_loss"):
         scales = _as_scales(y_true, y_pred, anchors, stride, grid_sense, options)
@@ -204,8 +206,7 @@ def _as_scales(
         labels, logits = _of_matching_shape(name, labels, logits, len(sizes[index]), options.target_format)
         num_classes = _num_classes(logits, options.class_weights)
         targets = read_targets(labels, num_classes, options.target_format)
-        if options.invalid_targets == "error":
-            refuse_invalid(targets.valid, labels, index)
+        refuse_invalid(targets, labels, index, options.invalid_targets)
         scales.append(_scale(logits, targets, sizes[index], strides[index], factors[index]))
     return scales
 
@@ -371,13 +372,14 @@ def _box_terms(scale: _Scale, options: _Options) -> tuple[tf.Tensor, tf.Tensor, 
     """The whole box term, and its parts for centre and size, which the IoU losses do not have."""
     targets = scale.targets
     weights = targets.objectness * (2 - targets.boxes.w * targets.boxes.h)
-    logits = _where(targets.is_object[..., tf.newaxis], scale.logits[..., :4])
+    counts = targets.is_object & (options.box_weight != 0)
+    logits = _where(counts[..., tf.newaxis], scale.logits[..., :4])
     if options.box_loss in IOU_LOSSES:
         mismatch = 1 - box_iou.similarity(options.box_loss, targets.boxes, _decoded(scale, logits))
-        box = options.box_weight * _sum(weights * mismatch)
+        box = options.box_weight * _sum(weighted(mismatch, weights))
         return box, tf.zeros_like(box), tf.zeros_like(box)
     differences = _classic_differences if options.box_loss == "classic" else _squared_differences
-    xy, wh = (options.box_weight * _sum(weights * difference) for difference in differences(scale, logits))
+    xy, wh = (options.box_weight * _sum(weighted(difference, weights)) for difference in differences(scale, logits))
     return xy + wh, xy, wh
 
 
@@ -387,7 +389,7 @@ def _classic_differences(scale: _Scale, logits: tf.Tensor) -> tuple[tf.Tensor, t
     true_x, true_y = _center_targets(scale)
     true_w, true_h = _size_targets(scale)
     xy = cross_entropy.sigmoid_cross_entropy(true_x, x) + cross_entropy.sigmoid_cross_entropy(true_y, y)
-    return xy, ((w - true_w) ** 2 + (h - true_h) ** 2) / 2
+    return xy, _half_square(w - true_w) + _half_square(h - true_h)
 
 
 def _squared_differences(scale: _Scale, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -395,7 +397,14 @@ def _squared_differences(scale: _Scale, logits: tf.Tensor) -> tuple[tf.Tensor, t
     x, y, w, h = tf.unstack(logits, num=4, axis=-1)
     true_x, true_y = _center_targets(scale)
     true_w, true_h = _size_targets(scale)
-    return (tf.sigmoid(x) - true_x) ** 2 + (tf.sigmoid(y) - true_y) ** 2, (w - true_w) ** 2 + (h - true_h) ** 2
+    xy = (tf.sigmoid(x) - true_x) ** 2 + (tf.sigmoid(y) - true_y) ** 2
+    return xy, 2 * (_half_square(w - true_w) + _half_square(h - true_h))
+
+
+@tf.custom_gradient
+def _half_square(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Half the square, whose slope may be infinite where nothing depends on it."""
+    return values**2 / 2, lambda upstream: weighted(values, upstream)
 
 
 def _center_targets(scale: _Scale) -> tuple[tf.Tensor, tf.Tensor]:
@@ -405,10 +414,11 @@ def _center_targets(scale: _Scale) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _size_targets(scale: _Scale) -> list[tf.Tensor]:
-    """The logarithm of the true size over the anchor's, 0 where it is infinite."""
+    """The logarithm of the true size over the anchor's, a ratio that is kept within the normal numbers."""
     boxes = scale.targets.boxes
-    logarithms = tf.math.log(boxes.w / scale.anchor_w), tf.math.log(boxes.h / scale.anchor_h)
-    return [_where(tf.math.is_finite(logarithm), logarithm) for logarithm in logarithms]
+    normal = np.finfo(boxes.w.dtype.as_numpy_dtype)
+    ratios = boxes.w / scale.anchor_w, boxes.h / scale.anchor_h
+    return [tf.math.log(tf.clip_by_value(ratio, normal.tiny, normal.max)) for ratio in ratios]
 
 
 def _objectness_terms(scale: _Scale, ignored: tf.Tensor, options: _Options) -> tuple[tf.Tensor, tf.Tensor]:
@@ -416,15 +426,16 @@ def _objectness_terms(scale: _Scale, ignored: tf.Tensor, options: _Options) -> t
     targets, logits = scale.targets, scale.logits[..., 4]
     labels = targets.objectness
     smoothed = cross_entropy.smooth(labels, options.label_smoothing)
+    has_object = targets.is_object & (options.object_weight != 0)
+    lacks_object = targets.valid & (labels != 1) & (options.no_object_weight != 0)
     if options.objectness_focal:
-        no_object_weights = _where(targets.valid, 1 - labels)
-        focal = cross_entropy.sigmoid_focal(smoothed, _where(targets.valid, logits))
-        object_, no_object = labels * focal, no_object_weights * focal
+        object_ = cross_entropy.sigmoid_focal(smoothed, _where(has_object, logits))
+        no_object = cross_entropy.sigmoid_focal(smoothed, _where(lacks_object, logits))
     else:
-        counts = targets.valid & ~ignored & (labels < 1)
-        no_object_weights = _where(counts, 1 - labels)
-        object_ = labels * cross_entropy.sigmoid_cross_entropy(smoothed, _where(targets.is_object, logits))
-        no_object = no_object_weights * cross_entropy.sigmoid_cross_entropy(labels, _where(counts, logits))
+        lacks_object &= ~ignored
+        object_ = cross_entropy.sigmoid_cross_entropy(smoothed, _where(has_object, logits))
+        no_object = cross_entropy.sigmoid_cross_entropy(labels, _where(lacks_object, logits))
+    object_, no_object = weighted(object_, labels), weighted(no_object, _where(lacks_object, 1 - labels))
     return options.object_weight * _sum(object_), options.no_object_weight * _sum(no_object)
 
 
@@ -433,14 +444,26 @@ def _class_term(scale: _Scale, options: _Options) -> tf.Tensor:
     targets = scale.targets
     if options.class_loss == "none":
         return tf.zeros(tf.shape(targets.valid)[:1], targets.objectness.dtype)
-    takes_part = targets.valid if options.class_focal else targets.is_object
-    weights = tf.cast(targets.valid, targets.objectness.dtype) if options.class_focal else targets.objectness
+    takes_part = _has_class_term(scale, options)
+    weights = tf.ones_like(targets.objectness) if options.class_focal else targets.objectness
     labels = targets.classes
     if options.class_loss != "normalized_sigmoid":
         labels = cross_entropy.smooth(labels, options.label_smoothing)
     logits = _where(takes_part[..., tf.newaxis], scale.logits[..., BOX_COLUMNS:])
     loss = cross_entropy.class_loss(options.class_loss, options.class_focal, labels, logits, options.class_weights)
-    return options.class_weight * _sum(weights * loss)
+    return options.class_weight * _sum(weighted(loss, _where(takes_part, weights)))
+
+
+def _has_class_term(scale: _Scale, options: _Options) -> tf.Tensor:
+    """Which cells' classes count, bool `[B, H, W, A]`."""
+    targets = scale.targets
+    if options.class_loss == "none" or options.class_weight == 0:
+        return tf.zeros_like(targets.valid)
+    if options.class_focal:
+        return targets.valid
+    if options.class_loss == "normalized_sigmoid":  # the label names the class, if any
+        return targets.is_object & tf.reduce_any(targets.classes > 0, axis=-1)
+    return targets.is_object
 
 
 def _has_nan(scale: _Scale) -> tf.Tensor:
