@@ -166,6 +166,10 @@ def test_empty_arrays_may_be_anything_but_of_another_dtype_or_shape() -> None:
     array = np.zeros((0, 1 << 20, 1 << 20, 1, 6), np.float32)
     with pytest.raises(ValueError, match=r"^y_pred: expected sizes whose product"):
         _core.yolov3_loss_forward([array], [array], np.ones((1, 1, 2)), [1 << 20])
+    few, many = np.zeros((0, 3, 4), np.float32), np.zeros((0, 1 << 50, 4), np.float32)
+    for boxes, true_boxes, name in ((many, few, "boxes"), (few, many, "true_boxes")):
+        with pytest.raises(ValueError, match=rf"^{name}: expected sizes whose product"):
+            _core.yolo_ignore_mask(boxes, true_boxes)
 
 
 @pytest.mark.parametrize("anchors", [[[[1, 2]] * 2], np.full((1, 2, 2), 7, ">f4"), np.full((1, 2, 2), 3, np.int8)])

@@ -260,10 +260,11 @@ PYBIND11_MODULE(_core, m) {
   // Chosen now, while no other thread is in a kernel: a process forked in the middle of it would wait for ever.
   ChosenCpuTier();
   m.doc() =
-      "CPU kernels of detloss on NumPy arrays, which are C-contiguous, aligned and in the machine's byte order. "
-      "`threads` "
-      "counts the caller; 0: as many as the hardware runs at once. Where more than 64, and more than these, are asked "
-      "for, or more than the system lets start, fewer work: no result depends on their number. Needs no TensorFlow.";
+      "CPU kernels of detloss on NumPy arrays: C-contiguous, aligned, in the machine's byte order. `threads` counts "
+      "the "
+      "caller; 0 is as many as the hardware runs at once. No more than 64 work, or these if they are more, and where "
+      "the "
+      "system lets fewer start, fewer: no result depends on their number. Needs no TensorFlow.";
   m.def("build_info", &BuildInfo,
         "What this build is: its version, the TensorFlow and compiler it was built with, whether it has CUDA kernels, "
         "made with which CUDA and for which architectures, the CPU tiers compiled and the one chosen on this machine.");

@@ -82,7 +82,7 @@ template <class T>
 struct PythonValue<T, std::enable_if_t<std::is_floating_point<T>::value>> {
   static constexpr const char* kExpected = "a number";
   static T From(const char* name, const py::handle& given) {
-    if (!IsNumber(given, "Real")) ThrowTypeError(name, kExpected, given);
+    if (!PyFloat_CheckExact(given.ptr()) && !IsNumber(given, "Real")) ThrowTypeError(name, kExpected, given);
     const double value = PyFloat_AsDouble(given.ptr());
     const bool overflow = PyErr_Occurred() != nullptr;
     PyErr_Clear();

@@ -14,7 +14,11 @@
 
 namespace detloss {
 
-inline int64_t HardwareThreads() { return std::max(1u, std::thread::hardware_concurrency()); }
+// Asked for once: the system takes longer to tell than a small loss takes.
+inline int64_t HardwareThreads() {
+  static const int64_t threads = std::max(1u, std::thread::hardware_concurrency());
+  return threads;
+}
 
 // More are never used: what 64, or else the hardware, can run at once.
 inline int64_t MostThreads() { return std::max<int64_t>(64, HardwareThreads()); }

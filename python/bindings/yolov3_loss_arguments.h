@@ -175,6 +175,8 @@ inline IgnoreMaskShape IgnoreMaskShapeOf(const TensorView& boxes, const TensorVi
     throw py::value_error("boxes, true_boxes: expected shapes (batch, boxes, 4), got " + ShapeText(boxes.shape) +
                           " and " + ShapeText(true_boxes.shape));
   }
+  CheckSizes("boxes", boxes.shape);
+  CheckSizes("true_boxes", true_boxes.shape);
   return {boxes.shape[0], boxes.shape[1], true_boxes.shape[1]};
 }
 

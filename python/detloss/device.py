@@ -389,7 +389,7 @@ class _Scales:
         self.labels, logits = _as_list(y_true), _as_list(y_pred)
         if not logits:
             raise ValueError("y_pred: expected at least one scale, got none")
-        self.framework = _framework("y_pred", logits[0])
+        self.framework, *_ = [_framework("y_pred", scale) for scale in logits]
         self.anchors = as_anchors(anchors, len(logits))
         self.strides = list(as_strides(stride, len(logits)))
         self.logits = [_by_anchor(scale, self.anchors.shape[1]) for scale in logits]
@@ -403,7 +403,8 @@ class _Scales:
     def options(
         self, grid_sense: float | Sequence[float] | None, class_weights: Sequence[float] | None
     ) -> dict[str, list[float]]:
-        classes = self.shapes[0][-1] - 5
+        shape = self.shapes[0]
+        classes = shape[-1] - 5 if len(shape) == 5 else None  # other shapes are left for the kernels to refuse
         return dict(
             grid_sense=list(as_grid_sense(grid_sense, len(self.logits))),
             class_weights=list(as_class_weights(class_weights, classes)),

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cfloat>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -116,6 +117,43 @@ TEST(NestedCallsOnOnePoolFromSeveralThreadsFinish) {
     for (std::thread& thread : callers) thread.join();
     CHECK_EQUAL(items.load(), int64_t{4 * 20 * 12 * 40});
   }
+}
+
+TEST(APoolGrowsAndNeverShrinks) {
+  ThreadPool pool(2);
+  int most = 2;
+  for (int threads : {1, 5, 3, -1}) {
+    pool.Grow(threads);
+    most = std::max(most, threads);
+    CHECK_EQUAL(pool.NumThreads(), most);
+    CHECK(RangesOf(pool, 100, 7) == ExpectedRanges(100, 7));
+  }
+}
+
+TEST(APartOfAPoolHasNoMoreThreadsThanThePool) {
+  ThreadPool pool(3);
+  for (int threads : {1, 2, 3, 9}) {
+    SomeThreads some(pool, threads);
+    CHECK_EQUAL(some.NumThreads(), std::min(threads, 3));
+    CHECK(RangesOf(some, 100, 7) == ExpectedRanges(100, 7));
+  }
+}
+
+// Where memory runs out, the helpers that were scheduled finish what they took before the call returns.
+TEST(HelpersThatCannotBeScheduledAreDoneWithout) {
+  class OutOfMemory final : public Executor {
+   public:
+    int NumThreads() const override { return 9; }
+    void Schedule(std::function<void()> task) override {
+      if (++scheduled > 2) throw std::bad_alloc();
+      pool.Schedule(std::move(task));
+    }
+    int scheduled = 0;
+    ThreadPool pool{3};
+  };
+  OutOfMemory executor;
+  CHECK(RangesOf(executor, 1000, 7) == ExpectedRanges(1000, 7));
+  CHECK_EQUAL(executor.scheduled, 3);
 }
 
 TEST(ThePoolRunsWhatWasScheduledBeforeItEnds) {
