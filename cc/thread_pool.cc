@@ -1,6 +1,5 @@
 #include "cc/thread_pool.h"
 
-#include <exception>
 #include <utility>
 
 namespace detloss {
@@ -13,17 +12,21 @@ ThreadPool::~ThreadPool() {
     stopping_ = true;
   }
   wake_.notify_all();
-  for (std::thread& helper : helpers_) helper.join();
+  for (pthread_t helper : helpers_) pthread_join(helper, nullptr);
 }
 
 void ThreadPool::Grow(int threads) {
-  try {
-    while (num_threads_ < threads) {
-      helpers_.emplace_back([this] { Run(); });
-      ++num_threads_;
-    }
-  } catch (const std::exception&) {
-    // No memory for a stack, or a limit of the system: fewer threads give the same bits.
+  const auto run = [](void* pool) -> void* {
+    static_cast<ThreadPool*>(pool)->Run();
+    return nullptr;
+  };
+  if (threads > 1) helpers_.reserve(threads - 1);
+  while (num_threads_ < threads) {
+    // Refused for want of memory for a stack, or by a limit of the system. Fewer threads give the same bits.
+    pthread_t helper;
+    if (pthread_create(&helper, nullptr, run, this) != 0) return;
+    helpers_.push_back(helper);
+    ++num_threads_;
   }
 }
 

@@ -2,13 +2,14 @@
 #ifndef DETLOSS_CC_THREAD_POOL_H_
 #define DETLOSS_CC_THREAD_POOL_H_
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -35,7 +36,7 @@ class ThreadPool final : public Executor {
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;
   bool stopping_ = false;
-  std::vector<std::thread> helpers_;
+  std::vector<pthread_t> helpers_;
   std::atomic<int> num_threads_{1};
 };
 
