@@ -1,19 +1,33 @@
 #include "cc/cpu_tier.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 namespace detloss {
 namespace {
 
-CpuTier Choose() {
-  const char* limit = std::getenv("DETLOSS_CPU_TIER");
-  CpuTier chosen = CpuTier::kBaseline;
+constexpr char kVariable[] = "DETLOSS_CPU_TIER";
+
+CpuTier BestSupportedTier() {
+  CpuTier best = CpuTier::kBaseline;
   for (CpuTier tier : kCpuTiers) {
-    if (CpuSupports(tier)) chosen = tier;
-    if (limit != nullptr && std::strcmp(limit, CpuTierName(tier)) == 0) break;
+    if (CpuSupports(tier)) best = tier;
   }
-  return chosen;
+  return best;
+}
+
+struct Choice {
+  Choice() : status(ChooseCpuTier(std::getenv(kVariable), BestSupportedTier(), &tier)) {}
+
+  CpuTier tier = CpuTier::kBaseline;
+  Status status;
+};
+
+const Choice& TheChoice() {
+  static const auto& choice = *new Choice();
+  return choice;
 }
 
 }  // namespace
@@ -34,8 +48,9 @@ bool CpuSupports(CpuTier tier) {
 #if defined(__x86_64__)
   // The features that the kernels' compilation may use; the operating system must save their registers, which
   // __builtin_cpu_supports checks too.
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-                  __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+                  __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
+                  __builtin_cpu_supports("movbe") && __builtin_cpu_supports("popcnt");
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
@@ -45,9 +60,22 @@ bool CpuSupports(CpuTier tier) {
   return tier == CpuTier::kBaseline || (tier == CpuTier::kX86_64_v3 && v3) || (tier == CpuTier::kX86_64_v4 && v4);
 }
 
-CpuTier ChosenCpuTier() {
-  static const CpuTier chosen = Choose();
-  return chosen;
+Status ChooseCpuTier(const char* limit, CpuTier best, CpuTier* chosen) {
+  *chosen = best;
+  if (limit == nullptr) return Status::Ok();
+  std::string names;
+  for (CpuTier tier : kCpuTiers) {
+    if (std::strcmp(limit, CpuTierName(tier)) == 0) {
+      *chosen = std::min(tier, best);
+      return Status::Ok();
+    }
+    names += (names.empty() ? "'" : ", '") + std::string(CpuTierName(tier)) + "'";
+  }
+  return Status::InvalidArgument(std::string(kVariable) + ": expected one of " + names + ", got '" + limit + "'");
 }
+
+CpuTier ChosenCpuTier() { return TheChoice().tier; }
+
+Status CheckCpuTier() { return TheChoice().status; }
 
 }  // namespace detloss

@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "cc/status.h"
+
 namespace detloss {
 
 enum class CpuTier { kBaseline, kX86_64_v3, kX86_64_v4 };
@@ -14,8 +16,15 @@ const char* CpuTierName(CpuTier tier);
 
 bool CpuSupports(CpuTier tier);
 
-// The best that the processor supports, chosen once. The environment variable DETLOSS_CPU_TIER names a lower one.
+// The tier that `limit` allows (null: any) of those up to `best`. A limit above `best` is none.
+Status ChooseCpuTier(const char* limit, CpuTier best, CpuTier* chosen);
+
+// The best that the processor supports, but no better than the environment variable DETLOSS_CPU_TIER says, if it is
+// set. Chosen once.
 CpuTier ChosenCpuTier();
+
+// Whether the variable is unset or names a tier. With another value kernels refuse to run.
+Status CheckCpuTier();
 
 // Kernel sources are compiled once per tier, each into a namespace of that name. These two declare a table of such
 // kernels in every namespace, and pick the table of a tier.

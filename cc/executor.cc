@@ -60,15 +60,30 @@ class Job {
   std::condition_variable all_done_;
 };
 
+// The caller's part of a job, done when its scope is left, in whichever way: helpers that have started refer to what
+// lies in the caller's frame.
+class Participation {
+ public:
+  explicit Participation(Job& job) : job_(job) {}
+  Participation(const Participation&) = delete;
+  Participation& operator=(const Participation&) = delete;
+  ~Participation() {
+    job_.Work();
+    job_.Wait();
+  }
+
+ private:
+  Job& job_;
+};
+
 }  // namespace
 
 void ParallelFor(Executor& executor, int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& work) {
   if (count <= 0) return;
   auto job = std::make_shared<Job>(count, grain, work);
   const int64_t helpers = std::min<int64_t>(executor.NumThreads(), job->ranges()) - 1;
+  const Participation caller(*job);
   for (int64_t i = 0; i < helpers; ++i) executor.Schedule([job] { job->Work(); });
-  job->Work();
-  job->Wait();
 }
 
 }  // namespace detloss

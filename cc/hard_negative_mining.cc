@@ -7,6 +7,8 @@
 #include "cc/float_environment.h"
 #include "cc/hard_negative_mining_kernels.h"
 #include "cc/math.h"
+#include "cc/option_checks.h"
+#include "cc/tensor_size.h"
 #include "cc/workspace.h"
 
 namespace detloss {
@@ -118,14 +120,15 @@ class RadixSelect {
 }  // namespace
 
 Status CheckMiningOptions(const MiningOptions& options) {
-  if (!(options.neg_pos_ratio >= 0) || !std::isfinite(options.neg_pos_ratio)) {
-    return Status::InvalidArgument("neg_pos_ratio: expected a finite number of at least 0, got " +
-                                   std::to_string(options.neg_pos_ratio));
-  }
+  DETLOSS_RETURN_IF_ERROR(CheckNonNegative("neg_pos_ratio", options.neg_pos_ratio));
   if (options.n_neg_min < 0) {
     return Status::InvalidArgument("n_neg_min: expected at least 0, got " + std::to_string(options.n_neg_min));
   }
   return Status::Ok();
+}
+
+Status CheckMiningShape(int64_t images, int64_t boxes) {
+  return CheckTensorSize("negative_loss", "boxes", 2, {images, boxes});
 }
 
 template <class Key>
@@ -209,8 +212,9 @@ Status HardNegativeMining(const MiningOptions& options, int64_t images, int64_t 
                           const Compute<T>* n_positive, bool* mask, void* workspace, Executor& executor) {
   using Key = Bits<Compute<T>>;
   DefaultFloatEnvironment environment;
-  Status status = CheckMiningOptions(options);
-  if (!status.ok()) return status;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
+  DETLOSS_RETURN_IF_ERROR(CheckMiningOptions(options));
+  DETLOSS_RETURN_IF_ERROR(CheckMiningShape(images, boxes));
   for (int64_t image = 0; image < images; ++image) {
     if (n_positive[image] >= 0 && IsFinite(n_positive[image])) continue;
     return Status::InvalidArgument("n_positive: expected finite counts of at least 0, got " +

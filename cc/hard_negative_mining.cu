@@ -336,6 +336,7 @@ Status HardNegativeMining(const MiningOptions& options, int64_t images, int64_t 
   using Key = Bits<Compute<T>>;
   const MaskWork<Key> work(workspace, options, images, boxes);
   DETLOSS_RETURN_IF_ERROR(CheckMiningOptions(options));
+  DETLOSS_RETURN_IF_ERROR(CheckMiningShape(images, boxes));
   DETLOSS_RETURN_IF_ERROR(SetToZero(work.mining, work.zeroed_bytes, stream));
   DETLOSS_RETURN_IF_ERROR(Launch("order keys", OrderKeys<T>, images, kThreads, stream, boxes, negative_loss, n_positive,
                                  work.keys, work.n_positive, work.n_candidates));

@@ -14,6 +14,7 @@
 namespace detloss {
 
 Status CheckMiningOptions(const MiningOptions& options);
+Status CheckMiningShape(int64_t images, int64_t boxes);
 
 // Bytes that FindMiningCuts needs, aligned to 64.
 template <class Key>

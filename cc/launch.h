@@ -39,13 +39,6 @@ inline Status SetToZero(void* memory, size_t bytes, DeviceStream stream) {
   return bytes == 0 ? Status::Ok() : ToStatus("memset", cudaMemsetAsync(memory, 0, bytes, stream));
 }
 
-// On a device nothing is known before the work is done.
-inline Status RefuseInvalidIsError(bool invalid_is_error) {
-  if (!invalid_is_error) return Status::Ok();
-  return Status::InvalidArgument(
-      "invalid_targets: expected \"ignore\" on a GPU, got \"error\"; detloss.check_targets checks labels beforehand");
-}
-
 }  // namespace detloss
 
 #endif  // DETLOSS_CC_LAUNCH_H_

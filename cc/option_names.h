@@ -17,7 +17,13 @@ struct OptionName {
   Option value;
 };
 
-constexpr OptionName<bool> kInvalidTargets[] = {{"ignore", false}, {"error", true}};
+constexpr OptionName<InvalidTargets> kInvalidTargets[] = {
+    {"ignore", InvalidTargets::kIgnore}, {"silent", InvalidTargets::kSilent}, {"error", InvalidTargets::kError}};
+// Of labels that hold a class index.
+constexpr OptionName<InvalidTargets> kInvalidYoloTargets[] = {{"ignore", InvalidTargets::kIgnore},
+                                                              {"silent", InvalidTargets::kSilent},
+                                                              {"error", InvalidTargets::kError},
+                                                              {"class_error", InvalidTargets::kClassError}};
 
 constexpr OptionName<MiningScope> kMiningScopes[] = {
     {"batch", MiningScope::kBatch}, {"image", MiningScope::kImage}, {"image_uniform", MiningScope::kImageUniform}};

@@ -1,16 +1,17 @@
 #include "cc/ssd_loss.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <string>
 
 #include "cc/float_environment.h"
 #include "cc/hard_negative_mining.h"
 #include "cc/math.h"
+#include "cc/option_checks.h"
 #include "cc/ssd_loss_kernels.h"
 #include "cc/ssd_row.h"
 #include "cc/streaming.h"
+#include "cc/tensor_size.h"
 #include "cc/workspace.h"
 
 namespace detloss {
@@ -84,28 +85,62 @@ SsdBlockSums SumBlocks(const SsdBlockSums* blocks, int64_t count) {
     image.n_kept += block.n_kept;
     image.n_candidates += block.n_candidates;
     image.num_invalid += block.num_invalid;
+    image.num_misplaced += block.num_misplaced;
     image.is_nan |= block.is_nan;
   }
   return image;
 }
 
+Status CheckSsdNumbers(const SsdLossOptions& options) {
+  DETLOSS_RETURN_IF_ERROR(CheckNonNegative("alpha", options.alpha));
+  return CheckMiningOptions(options.mining);
+}
+
 template <class L>
-Status InvalidTarget(const SsdLayout& layout, const L* row, int64_t image, int64_t box) {
+InvalidLabel DescribeLabel(const SsdLayout& layout, const L* row, int64_t image, int64_t box) {
   std::string found;
   const auto check = [&](const char* name, int64_t first, int64_t count, bool may_be_negative) {
     for (int64_t i = 0; i < count && found.empty(); ++i) {
       const L value = row[first + i];
-      if (may_be_negative ? IsFinite(value) : IsValidLabel(value)) continue;
+      if (may_be_negative ? IsLabel(value) : IsLabelWeight(value)) continue;
       found = std::string(name) + " " + std::to_string(i) + " = " + Describe(value);
     }
   };
   check("class", layout.class_column, layout.num_classes, false);
   if (layout.has_positive_column) check("positive flag", layout.positive_column, 1, false);
   check("offset", layout.box_column, 4, true);
-  return Status::InvalidArgument(
-      "y_true: expected finite, non-negative classes and finite offsets of positives (invalid_targets=\"error\"), "
-      "got " +
-      found + " in image " + std::to_string(image) + ", box " + std::to_string(box));
+  const std::string largest = Describe(LargestLabel<L>());
+  return {"classes from 0 to " + largest + " and offsets of positives from -" + largest + " to " + largest, found,
+          "image " + std::to_string(image) + ", box " + std::to_string(box)};
+}
+
+Status WarnOfLayout(const SsdLayout& layout, int64_t width, int64_t num_misplaced) {
+  return Status::Warning(
+      "y_true: rows of " + std::to_string(width) + " columns were taken for " + std::to_string(layout.num_classes) +
+      " classes and 12 more columns, but " + std::to_string(num_misplaced) +
+      " boxes of this batch have a label behind these classes and none in them. Pass num_classes, which counts the "
+      "background, or a layout. This is said once per process, and not with invalid_targets=\"silent\".");
+}
+
+// What the options ask to be done about the boxes of all images: an error, a warning, or nothing.
+template <class L>
+Status JudgeTargets(const SsdLossOptions& options, const SsdLossOptions& resolved, const SsdShape& shape,
+                    const L* y_true, const SsdBlockSums* images) {
+  if (options.invalid_targets == InvalidTargets::kSilent) return Status::Ok();
+  int64_t num_invalid = 0, num_misplaced = 0;
+  InvalidLabel first;
+  for (int64_t image = 0; image < shape.images; ++image) {
+    const int64_t box = images[image].first_invalid;
+    if (box >= 0 && num_invalid == 0) {
+      first = DescribeLabel(resolved.layout, y_true + (image * shape.boxes + box) * shape.width, image, box);
+      if (options.invalid_targets == InvalidTargets::kError) return RefuseTarget(first, "error");
+    }
+    num_invalid += images[image].num_invalid;
+    num_misplaced += images[image].num_misplaced;
+  }
+  const bool guessed = options.layout.num_classes == 0;
+  if (guessed && num_misplaced > 0) return WarnOfLayout(resolved.layout, shape.width, num_misplaced);
+  return num_invalid == 0 ? Status::Ok() : WarnOfTargets(num_invalid, first);
 }
 
 template <class L>
@@ -135,13 +170,23 @@ void WriteOutputs(const SsdShape& shape, const SsdBlockSums* images, const SsdSc
 
 }  // namespace
 
+Status CheckSsdOptions(const SsdLossOptions& options) {
+  DETLOSS_RETURN_IF_ERROR(CheckSsdNumbers(options));
+  return CheckLayout(options.layout);
+}
+
+Status CheckSsdShape(const SsdShape& shape) {
+  return CheckTensorSize("y_pred", "boxes", 2, {shape.images, shape.boxes, shape.width});
+}
+
 Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved) {
   *resolved = options;
-  if (!(options.alpha >= 0) || !std::isfinite(options.alpha)) {
-    return Status::InvalidArgument("alpha: expected a finite number of at least 0, got " + Describe(options.alpha));
-  }
-  Status status = CheckMiningOptions(options.mining);
-  return status.ok() ? ResolveLayout(options.layout, shape.width, &resolved->layout) : status;
+  DETLOSS_RETURN_IF_ERROR(CheckSsdNumbers(options));
+  DETLOSS_RETURN_IF_ERROR(CheckSsdShape(shape));
+  const Status status = ResolveLayout(options.layout, shape.width, &resolved->layout);
+  if (status.ok()) return status;
+  return Status::InvalidArgument(status.message() + ": y_true and y_pred have shape " +
+                                 DimensionsText({shape.images, shape.boxes, shape.width}));
 }
 
 template <class T>
@@ -156,6 +201,7 @@ Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, cons
                       const SsdLossOutputs<Compute<T>>& outputs, void* buffer, Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   SsdLossOptions resolved;
   Status status = ResolveSsdOptions(options, shape, &resolved);
   if (!status.ok()) return status;
@@ -171,15 +217,13 @@ Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, cons
 
   const int64_t per_image = BlocksPerImage(shape);
   for (int64_t image = 0; image < shape.images; ++image) {
-    const SsdBlockSums sums = SumBlocks(work.blocks + image * per_image, per_image);
-    if (options.invalid_is_error && sums.first_invalid >= 0) {
-      const int64_t box = image * shape.boxes + sums.first_invalid;
-      return InvalidTarget(resolved.layout, y_true + box * shape.width, image, sums.first_invalid);
-    }
+    const SsdBlockSums& sums = work.images[image] = SumBlocks(work.blocks + image * per_image, per_image);
     outputs.n_pos[image] = static_cast<L>(sums.n_pos);
     work.n_positive[image] = outputs.n_pos[image];
     work.n_candidates[image] = sums.n_candidates;
   }
+  Status judgement = JudgeTargets(options, resolved, shape, y_true, work.images);
+  if (!judgement.ok()) return judgement;
 
   FindMiningCuts(options.mining, shape.images, shape.boxes, work.keys, work.n_positive, work.n_candidates, work.cuts,
                  work.mining, executor);
@@ -196,7 +240,7 @@ Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, cons
   }
   ComputeScales(options, shape.images, outputs.n_pos, outputs.n_kept, scales);
   WriteOutputs(shape, work.images, scales, outputs);
-  return Status::Ok();
+  return judgement;
 }
 
 template <class T>
@@ -213,6 +257,7 @@ Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, con
                        T* gradient, void* buffer, Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   SsdLossOptions resolved;
   Status status = ResolveSsdOptions(options, shape, &resolved);
   if (!status.ok()) return status;

@@ -364,7 +364,7 @@ Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, cons
                       const SsdLossOutputs<Compute<T>>& outputs, void* workspace, DeviceStream stream) {
   SsdLossOptions resolved;
   DETLOSS_RETURN_IF_ERROR(ResolveSsdOptions(options, shape, &resolved));
-  DETLOSS_RETURN_IF_ERROR(RefuseInvalidIsError(options.invalid_is_error));
+  DETLOSS_RETURN_IF_ERROR(CheckInvalidTargetsOnDevice(options.invalid_targets));
   const ForwardWork<T> work(workspace, options, shape);
   const int64_t blocks_per_image = BlocksPerImage(shape), blocks = shape.images * blocks_per_image;
   const ForwardArguments<T> arguments = {resolved,    shape,     blocks_per_image, y_true,

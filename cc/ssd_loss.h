@@ -13,7 +13,11 @@
 
 namespace detloss {
 
-// Checks the options, and fills in what their layout leaves to the width of the rows.
+// Checks what can be said of the options when a graph is built, before the shape is known.
+Status CheckSsdOptions(const SsdLossOptions& options);
+// Unknown dimensions are negative.
+Status CheckSsdShape(const SsdShape& shape);
+// Checks both, and fills in what the options' layout leaves to the width of the rows. Images and boxes may be unknown.
 Status ResolveSsdOptions(const SsdLossOptions& options, const SsdShape& shape, SsdLossOptions* resolved);
 
 // Per image, but for the selection, which is `[images, boxes]`. `positive`, `negative` and `localization` add up to the
@@ -33,6 +37,7 @@ struct SsdLossOutputs {
 template <class T>
 size_t SsdLossWorkspaceBytes(const SsdShape& shape);
 
+// Warns of invalid labels, and of rows that do not look like the layout that was guessed from their width.
 template <class T>
 Status SsdLossForward(const SsdLossOptions& options, const SsdShape& shape, const Compute<T>* y_true, const T* y_pred,
                       const SsdLossOutputs<Compute<T>>& outputs, void* workspace, Executor& executor);
@@ -54,7 +59,8 @@ Status SsdLossBackward(const SsdLossOptions& options, const SsdShape& shape, con
                        const Compute<T>* y_true, const T* y_pred, const SsdLossResiduals<Compute<T>>& residuals,
                        T* gradient, void* workspace, Executor& executor);
 
-// The same on a device, where `invalid_is_error` is refused: nothing is known there before the work is done.
+// The same on a device, where InvalidTargets::kError is refused and nothing is warned of: nothing is known there before
+// the work is done.
 template <class T>
 size_t SsdLossDeviceWorkspaceBytes(const SsdLossOptions& options, const SsdShape& shape);
 template <class T>

@@ -31,6 +31,21 @@ DETLOSS_SHARED bool ForegroundIsZero(const L* labels, int64_t num_classes) {
   return IsZero(any);
 }
 
+// Whether the eight columns behind the classes hold a label: a one among zeros. Both repositories' layouts have offsets
+// and prior boxes there, or nothing, so that it tells of rows that end in four offsets.
+template <class L>
+DETLOSS_SHARED bool HasLabelBehindClasses(const SsdLayout& layout, const L* row, int64_t width) {
+  constexpr int64_t kColumns = 8;
+  const int64_t first = layout.class_column + layout.num_classes;
+  if (first + kColumns > width) return false;
+  int ones = 0, zeros = 0;
+  for (int64_t column = first; column < first + kColumns; ++column) {
+    ones += row[column] == 1;
+    zeros += row[column] == 0;
+  }
+  return ones == 1 && zeros == kColumns - 1;
+}
+
 // Of a box whose softmax is known, where it is needed.
 template <class T>
 DETLOSS_SHARED SsdRowStatistics<Compute<T>> StatisticsOf(const SsdLossOptions& options, const T* classes,
@@ -57,6 +72,8 @@ DETLOSS_SHARED void ForwardBox(const SsdForwardBlock<T>& block, const SsdLossOpt
     ++sums->num_invalid;
     return;
   }
+  const bool is_neutral = num_labels == 1 && truth[layout.class_column] == 0 && score.selection == 0;
+  if (is_neutral) sums->num_misplaced += HasLabelBehindClasses(layout, truth, block.width);
   block.keys[i] = OrderedKey(score.key);
   sums->n_candidates += score.key != 0;
   sums->is_nan |= IsNan(score.key) || IsNan(score.cross_entropy);

@@ -23,6 +23,7 @@ struct SsdBlockSums {
   int64_t n_candidates = 0;
   int64_t num_invalid = 0;
   int64_t first_invalid = -1;  // box within the block
+  int64_t num_misplaced = 0;   // boxes without a class, but with a one-hot label behind their class columns
   bool is_nan = false;         // a positive or a candidate has NaN as its cross-entropy or key
 };
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cc/invalid_targets.h"
 #include "cc/mining_cut.h"
 #include "cc/ssd_layout.h"
 
@@ -17,7 +18,7 @@ enum class RankBy {
 enum class Normalizer {
   kBatch,          // B / max(1, positives of the batch)
   kImage,          // 1 / max(1, positives of the image)
-  kImageSelected,  // confidence: 1 / (positives + kept), localization: 1 / max(1, positives), of the image
+  kImageSelected,  // confidence: 1 / (positives + kept), localization: 1 / positives, 1 without any, of the image
 };
 
 struct SsdLossOptions {
@@ -27,7 +28,7 @@ struct SsdLossOptions {
   Normalizer normalizer = Normalizer::kBatch;
   float alpha = 1;
   bool from_logits = false;
-  bool invalid_is_error = false;
+  InvalidTargets invalid_targets = InvalidTargets::kIgnore;
 };
 
 // Labels and predictions are `[images, boxes, width]`.

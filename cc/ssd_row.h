@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cc/dtypes.h"
+#include "cc/label_range.h"
 #include "cc/math.h"
 #include "cc/platform.h"
 #include "cc/softmax_terms.h"
@@ -26,29 +27,23 @@ struct SsdTarget {
   bool valid;
 };
 
-// A label takes part with classes that are finite and not negative.
-template <class L>
-DETLOSS_SHARED bool IsValidLabel(L label) {
-  return label >= 0 && IsFinite(label);
-}
-
 // `num_labels` classes are read: all of them, or 1 where the foreground is zero.
 template <class L>
 DETLOSS_SHARED SsdTarget<L> ReadTarget(const SsdLayout& layout, const L* row, int64_t num_labels) {
   const L* labels = row + layout.class_column;
-  SsdTarget<L> target = {0, labels[0], IsValidLabel(labels[0])};
+  SsdTarget<L> target = {0, labels[0], IsLabelWeight(labels[0])};
   for (int64_t c = 1; c < num_labels; ++c) {
-    target.valid &= IsValidLabel(labels[c]);
+    target.valid &= IsLabelWeight(labels[c]);
     target.positive = labels[c] > target.positive ? labels[c] : target.positive;
   }
   if (layout.has_positive_column) {
     target.positive = row[layout.positive_column];
     target.negative = 1 - target.positive;
-    target.valid &= IsValidLabel(target.positive);
+    target.valid &= IsLabelWeight(target.positive);
   }
   if (target.positive > 0) {
     const L* offsets = row + layout.box_column;
-    for (int i = 0; i < 4; ++i) target.valid &= IsFinite(offsets[i]);
+    for (int i = 0; i < 4; ++i) target.valid &= IsLabel(offsets[i]);
   }
   return target;
 }
@@ -169,6 +164,13 @@ struct SsdScales {
   L localization;
 };
 
+// Of localization, with image_selected: by the positives, even where they are less than one. What is next to none does
+// not overflow.
+DETLOSS_SHARED double OneByPositives(double n_pos) {
+  constexpr double kFewest = 1e-30;
+  return n_pos > 0 ? 1 / (n_pos > kFewest ? n_pos : kFewest) : 1;
+}
+
 // From what the forward pass counted; the backward pass takes the same counts.
 DETLOSS_SHARED SsdScales<double> ScalesOf(const SsdLossOptions& options, int64_t images, double batch_positives,
                                           double n_pos, double n_kept) {
@@ -180,7 +182,7 @@ DETLOSS_SHARED SsdScales<double> ScalesOf(const SsdLossOptions& options, int64_t
     case Normalizer::kImage:
       return {per_image, per_image * options.alpha};
     case Normalizer::kImageSelected:
-      return {selected > 0 ? 1 / selected : 0, per_image * options.alpha};
+      return {selected > 0 ? 1 / selected : 0, OneByPositives(n_pos) * options.alpha};
   }
   return {0, 0};
 }

@@ -12,6 +12,8 @@ namespace detloss {
 class [[nodiscard]] Status {
  public:
   static Status Ok() { return Status(Code::kOk, {}); }
+  // All is done, and there is something to say about it.
+  static Status Warning(std::string message) { return Status(Code::kOk, std::move(message)); }
   // The caller's mistake.
   static Status InvalidArgument(std::string message) { return Status(Code::kInvalidArgument, std::move(message)); }
   // The device's.

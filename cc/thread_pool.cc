@@ -4,9 +4,7 @@
 
 namespace detloss {
 
-ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < threads; ++i) helpers_.emplace_back([this] { Run(); });
-}
+ThreadPool::ThreadPool(int threads) { Grow(threads); }
 
 ThreadPool::~ThreadPool() {
   {
@@ -14,7 +12,22 @@ ThreadPool::~ThreadPool() {
     stopping_ = true;
   }
   wake_.notify_all();
-  for (std::thread& helper : helpers_) helper.join();
+  for (pthread_t helper : helpers_) pthread_join(helper, nullptr);
+}
+
+void ThreadPool::Grow(int threads) {
+  const auto run = [](void* pool) -> void* {
+    static_cast<ThreadPool*>(pool)->Run();
+    return nullptr;
+  };
+  if (threads > 1) helpers_.reserve(threads - 1);
+  while (num_threads_ < threads) {
+    // Refused for want of memory for a stack, or by a limit of the system. Fewer threads give the same bits.
+    pthread_t helper;
+    if (pthread_create(&helper, nullptr, run, this) != 0) return;
+    helpers_.push_back(helper);
+    ++num_threads_;
+  }
 }
 
 void ThreadPool::Schedule(std::function<void()> task) {

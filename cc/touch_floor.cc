@@ -1,7 +1,6 @@
 #include "cc/touch_floor.h"
 
 #include <atomic>
-#include <cstdlib>
 
 #include "cc/touch_floor_kernels.h"
 
@@ -31,9 +30,8 @@ uint32_t TouchForward(const TouchedRows& labels, const TouchedRows& predictions,
 void TouchBackward(void* gradient, int64_t row_bytes, int64_t rows, int64_t nonzero_every, Executor& executor) {
   const TouchFloorKernels& kernels = DETLOSS_PICK_PER_TIER(ChosenCpuTier(), kTouchFloor);
   ParallelFor(executor, rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    void* buffer = std::aligned_alloc(64, kTouchedGroup * row_bytes);
-    kernels.write(static_cast<char*>(gradient), row_bytes, begin, end, nonzero_every, static_cast<char*>(buffer));
-    std::free(buffer);
+    alignas(64) char buffer[kTouchedGroupBytes];
+    kernels.write(static_cast<char*>(gradient), row_bytes, begin, end, nonzero_every, buffer);
   });
 }
 

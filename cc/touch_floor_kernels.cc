@@ -40,8 +40,10 @@ DETLOSS_SHARED void WriteRows(char* rows, int64_t row_bytes, int64_t begin, int6
 
 void Write(char* gradient, int64_t row_bytes, int64_t begin, int64_t end, int64_t nonzero_every, char* buffer) {
   const int64_t group_bytes = kTouchedGroup * row_bytes;
+  // No loss has rows so wide that a group of them does not fit.
+  const int64_t last = group_bytes <= kTouchedGroupBytes ? end - kTouchedGroup : begin - 1;
   int64_t row = begin;
-  for (; row + kTouchedGroup <= end; row += kTouchedGroup) {
+  for (; row <= last; row += kTouchedGroup) {
     WriteRows(buffer, row_bytes, row, row + kTouchedGroup, nonzero_every);
     StreamLines(buffer, group_bytes, gradient + row * row_bytes);
   }

@@ -1,11 +1,11 @@
 #include "cc/yolo_ignore_mask.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
 #include "cc/float_environment.h"
 #include "cc/math.h"
+#include "cc/option_checks.h"
 #include "cc/workspace.h"
 #include "cc/yolo_ignore_mask_kernels.h"
 
@@ -42,11 +42,7 @@ int64_t TakeTrueBoxes(const L* values, int64_t count, Box<L>* to) {
 
 }  // namespace
 
-Status CheckIgnoreOptions(const IgnoreOptions& options) {
-  if (options.thresh >= 0 && std::isfinite(options.thresh)) return Status::Ok();
-  return Status::InvalidArgument("ignore_thresh: expected a finite number of at least 0, got " +
-                                 std::to_string(options.thresh));
-}
+Status CheckIgnoreOptions(const IgnoreOptions& options) { return CheckNonNegative("ignore_thresh", options.thresh); }
 
 template <class T>
 size_t YoloIgnoreMaskWorkspaceBytes(const IgnoreMaskShape& shape) {
@@ -58,6 +54,7 @@ Status YoloIgnoreMask(const IgnoreOptions& options, const IgnoreMaskShape& shape
                       const Compute<T>* true_boxes, bool* mask, void* workspace, Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   const Status status = CheckIgnoreOptions(options);
   if (!status.ok()) return status;
   const MaskWorkspace<L> work(workspace, shape);

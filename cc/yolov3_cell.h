@@ -8,6 +8,7 @@
 #include "cc/box.h"
 #include "cc/box_overlap.h"
 #include "cc/dtypes.h"
+#include "cc/label_range.h"
 #include "cc/math.h"
 #include "cc/platform.h"
 #include "cc/sigmoid_loss.h"
@@ -71,36 +72,34 @@ struct YoloTarget {
   bool valid;
 };
 
-template <class L>
-DETLOSS_SHARED bool IsFraction(L x) {
-  return x >= 0 && x <= 1;  // not so for NaN
-}
-
-// The box and objectness columns; `valid` is whether they are finite, with objectness from 0 to 1.
+// The box and objectness columns; `valid` is whether they are finite, with an objectness that can weight a term.
 template <class L>
 DETLOSS_SHARED YoloTarget<L> ReadTarget(const YoloCellOptions& options, const L* row) {
   const L a = row[0], b = row[1], c = row[2], d = row[3];
   YoloTarget<L> target;
   target.box = options.corner_targets ? Box<L>{(a + c) / 2, (b + d) / 2, c - a, d - b} : Box<L>{a, b, c, d};
   target.objectness = row[kYoloObjectness];
-  target.valid = IsFraction(target.objectness) && IsFinite(a) && IsFinite(b) && IsFinite(c) && IsFinite(d);
+  target.valid = IsLabelWeight(target.objectness) && IsFinite(a) && IsFinite(b) && IsFinite(c) && IsFinite(d);
   return target;
 }
 
+// Of an object: any centre, since the cell that holds the label says where it counts, and any area above 0.
 template <class L>
 DETLOSS_SHARED bool IsValidBox(const Box<L>& box) {
-  return box.w > 0 && box.h > 0 && box.w * box.h < 2 && IsFraction(box.x) && IsFraction(box.y);
+  return box.w > 0 && box.h > 0;
+}
+
+template <class L>
+DETLOSS_SHARED bool AreValidCoordinates(const L* label) {
+  return IsLabel(label[0]) && IsLabel(label[1]) && IsLabel(label[2]) && IsLabel(label[3]);
 }
 
 template <class L>
 DETLOSS_SHARED bool AreValidClasses(const YoloCellOptions& options, const L* classes, int64_t num_classes) {
   if (options.corner_targets) return classes[0] >= 0 && classes[0] < static_cast<L>(num_classes);
-  bool any = false, valid = true;
-  for (int64_t c = 0; c < num_classes; ++c) {
-    valid &= IsFraction(classes[c]);
-    any |= classes[c] > 0;
-  }
-  return valid && any;
+  bool valid = true;
+  for (int64_t c = 0; c < num_classes; ++c) valid &= IsLabelWeight(classes[c]);
+  return valid;
 }
 
 // Whether a label is that of a row without an object, whatever the rest; most are.
@@ -115,7 +114,9 @@ DETLOSS_SHARED uint8_t SelectRow(const YoloCellOptions& options, int64_t classes
   if (!target.valid) return kYoloInvalid;
   if (target.objectness == 0) return 0;
   *box = target.box;
-  return IsValidBox(target.box) && AreValidClasses(options, label + kYoloClasses, classes) ? kYoloObject : kYoloInvalid;
+  const bool valid =
+      AreValidCoordinates(label) && IsValidBox(target.box) && AreValidClasses(options, label + kYoloClasses, classes);
+  return valid ? kYoloObject : kYoloInvalid;
 }
 
 // ---- Boxes ----

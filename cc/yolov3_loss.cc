@@ -7,7 +7,9 @@
 
 #include "cc/float_environment.h"
 #include "cc/math.h"
+#include "cc/option_checks.h"
 #include "cc/streaming.h"
+#include "cc/tensor_size.h"
 #include "cc/workspace.h"
 #include "cc/yolov3_loss_kernels.h"
 #include "cc/yolov3_terms.h"
@@ -37,32 +39,32 @@ Status CheckCount(const char* name, size_t found, size_t expected, const char* o
   return Expected(name, std::to_string(expected) + " numbers, " + of, std::to_string(found));
 }
 
-Status CheckRange(const char* name, double value, double low, double high, const char* expected) {
-  if (value >= low && value <= high) return Status::Ok();
-  return Expected(name, expected, Describe(value));
-}
-
-Status CheckWeight(const char* name, double value) {
-  return CheckRange(name, value, 0, std::numeric_limits<float>::max(), "a finite number of at least 0");
+Status CheckStride(int64_t stride) {
+  constexpr int64_t kMostPixels = 1 << 20;
+  if (stride >= 0 && stride <= kMostPixels) return Status::Ok();
+  return Expected("strides", "integers from 0 to " + std::to_string(kMostPixels), std::to_string(stride));
 }
 
 Status CheckNumbers(const YoloV3LossOptions& options) {
-  constexpr double kMost = std::numeric_limits<float>::max();
+  constexpr float kMost = std::numeric_limits<float>::max();
   Status status = CheckIgnoreOptions(options.ignore);
   const auto check = [&](const Status& next) {
     if (status.ok()) status = next;
   };
   check(CheckRange("label_smoothing", options.cell.label_smoothing, 0, 0.99999994f, "a number from 0 to below 1"));
-  check(CheckWeight("box_weight", options.cell.box_weight));
-  check(CheckWeight("object_weight", options.cell.object_weight));
-  check(CheckWeight("no_object_weight", options.cell.no_object_weight));
-  check(CheckWeight("class_weight", options.cell.class_weight));
-  for (float weight : options.class_weights) check(CheckWeight("class_weights", weight));
+  check(CheckNonNegative("box_weight", options.cell.box_weight));
+  check(CheckNonNegative("object_weight", options.cell.object_weight));
+  check(CheckNonNegative("no_object_weight", options.cell.no_object_weight));
+  check(CheckNonNegative("class_weight", options.cell.class_weight));
+  for (float weight : options.class_weights) check(CheckNonNegative("class_weights", weight));
   for (float length : options.anchors) {
-    check(CheckRange("anchors", length, std::numeric_limits<float>::min(), kMost, "finite numbers above 0"));
+    check(CheckRange("anchors", length, std::numeric_limits<float>::min(), kMost,
+                     "finite numbers above 0 that are not subnormal"));
   }
-  for (float factor : options.grid_sense) check(CheckRange("grid_sense", factor, 1, kMost, "at least 1"));
-  for (int64_t stride : options.strides) check(CheckRange("strides", stride, 0, 1 << 20, "at least 0"));
+  for (float factor : options.grid_sense) {
+    check(CheckRange("grid_sense", factor, 1, kMost, "a finite number of at least 1"));
+  }
+  for (int64_t stride : options.strides) check(CheckStride(stride));
   return status;
 }
 
@@ -167,17 +169,17 @@ YoloBoxes<L> GatherBoxes(const Blocks& blocks, size_t scale, int64_t image, cons
 template <class L>
 std::string BrokenRule(const YoloCellOptions& options, const L* label, int64_t classes) {
   const YoloTarget<L> target = ReadTarget(options, label);
-  if (!target.valid) return "box and objectness finite, objectness from 0 to 1";
-  if (!(target.box.w > 0 && target.box.h > 0)) return "width and height above 0";
-  if (!(target.box.w * target.box.h < 2)) return "an area below 2, in units of the image";
-  if (!IsValidBox(target.box)) return "a centre inside the image, 0 to 1";
+  const std::string largest = Describe(LargestLabel<L>());
+  if (!target.valid) return "box and objectness finite, objectness from 0 to " + largest;
+  if (!AreValidCoordinates(label)) return "coordinates from -" + largest + " to " + largest;
+  if (!IsValidBox(target.box)) return "width and height above 0";
   if (options.corner_targets) return "a class index from 0 to " + std::to_string(classes - 1);
-  return "classes from 0 to 1, one at least above 0";
+  return "class scores from 0 to " + largest;
 }
 
 template <class L>
-Status InvalidTarget(const YoloCellOptions& options, const YoloV3Shape& shape, const Block& block, int64_t row,
-                     const L* label) {
+InvalidLabel DescribeLabel(const YoloCellOptions& options, const YoloV3Shape& shape, const Block& block, int64_t row,
+                           const L* label) {
   const int64_t in_image = block.first_row + row, cell = in_image / shape.anchors;
   const int64_t width = shape.scales[block.scale].width;
   std::string values;
@@ -186,11 +188,50 @@ Status InvalidTarget(const YoloCellOptions& options, const YoloV3Shape& shape, c
     values += (i > 0 ? ", " : "") + Describe(label[i]);
   }
   if (columns > kYoloClasses + 8) values += ", ...";
-  return Status::InvalidArgument("y_true: expected " + BrokenRule(options, label, shape.classes) +
-                                 " (invalid_targets=\"error\"), got [" + values + "] in image " +
-                                 std::to_string(block.image) + ", scale " + std::to_string(block.scale) + ", cell (" +
-                                 std::to_string(cell / width) + ", " + std::to_string(cell % width) + "), anchor " +
-                                 std::to_string(in_image % shape.anchors));
+  return {BrokenRule(options, label, shape.classes), "[" + values + "]",
+          "image " + std::to_string(block.image) + ", scale " + std::to_string(block.scale) + ", cell (" +
+              std::to_string(cell / width) + ", " + std::to_string(cell % width) + "), anchor " +
+              std::to_string(in_image % shape.anchors)};
+}
+
+// Whether an invalid label is so because of its class index, whatever else is wrong with it.
+template <class L>
+bool HasClassOutOfRange(const YoloCellOptions& options, const L* label, int64_t classes) {
+  return options.corner_targets && label[kYoloObjectness] != 0 &&
+         !AreValidClasses(options, label + kYoloClasses, classes);
+}
+
+// What the options ask to be done about the invalid labels that `work` counts: an error, a warning, or nothing.
+template <class L>
+Status JudgeTargets(const YoloV3LossOptions& options, const YoloV3Shape& shape, const Blocks& blocks,
+                    const std::vector<const L*>& y_true, const std::vector<uint8_t*>& selection,
+                    const YoloBlockSums* sums) {
+  if (options.invalid_targets == InvalidTargets::kSilent) return Status::Ok();
+  const YoloCellOptions& cell = options.cell;
+  const int64_t columns = LabelColumns(cell, shape.classes);
+  int64_t count = 0;
+  InvalidLabel first;
+  for (int64_t i = 0; i < blocks.count(); ++i) {
+    if (sums[i].num_invalid == 0) continue;
+    const Block block = blocks[i];
+    const int64_t flat_row = block.FlatRow(shape);
+    const auto describe = [&](int64_t row) {
+      return DescribeLabel(cell, shape, block, row, y_true[block.scale] + (flat_row + row) * columns);
+    };
+    if (count == 0) first = describe(sums[i].first_invalid);
+    count += sums[i].num_invalid;
+    if (options.invalid_targets == InvalidTargets::kError) return RefuseTarget(first, "error");
+    if (options.invalid_targets != InvalidTargets::kClassError) continue;
+    for (int64_t row = sums[i].first_invalid; row < block.rows; ++row) {
+      if (selection[block.scale][flat_row + row] != kYoloInvalid) continue;
+      const L* label = y_true[block.scale] + (flat_row + row) * columns;
+      if (!HasClassOutOfRange(cell, label, shape.classes)) continue;
+      InvalidLabel wrong = describe(row);
+      wrong.expected = "a class index from 0 to " + std::to_string(shape.classes - 1);
+      return RefuseTarget(wrong, "class_error");
+    }
+  }
+  return count == 0 ? Status::Ok() : WarnOfTargets(count, first);
 }
 
 void Add(const YoloBlockSums& block, YoloBlockSums* image) {
@@ -220,18 +261,33 @@ void WriteOutputs(int64_t image, const YoloBlockSums& sums, const YoloV3LossOutp
 
 }  // namespace
 
+Status CheckYoloV3Options(const YoloV3LossOptions& options, size_t scales) {
+  DETLOSS_RETURN_IF_ERROR(CheckCount("strides", options.strides.size(), scales, "one per scale"));
+  if (!options.grid_sense.empty()) {
+    DETLOSS_RETURN_IF_ERROR(CheckCount("grid_sense", options.grid_sense.size(), scales, "one per scale"));
+  }
+  return CheckNumbers(options);
+}
+
+Status CheckYoloV3Shape(const YoloV3Shape& shape) {
+  const int64_t columns = shape.classes < 0 ? -1 : kYoloClasses + shape.classes;
+  for (size_t scale = 0; scale < shape.scales.size(); ++scale) {
+    const YoloScaleShape& cells = shape.scales[scale];
+    DETLOSS_RETURN_IF_ERROR(CheckTensorSize("y_pred[" + std::to_string(scale) + "]", "cells times anchors", 4,
+                                            {shape.images, cells.height, cells.width, shape.anchors, columns}));
+  }
+  return Status::Ok();
+}
+
 Status CheckYoloV3Options(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
   const size_t scales = shape.scales.size();
-  Status status = CheckCount("anchors", options.anchors.size(), scales * shape.anchors * 2,
-                             "width and height of every anchor of every scale");
-  if (status.ok()) status = CheckCount("strides", options.strides.size(), scales, "one per scale");
-  if (status.ok() && !options.grid_sense.empty()) {
-    status = CheckCount("grid_sense", options.grid_sense.size(), scales, "one per scale");
+  DETLOSS_RETURN_IF_ERROR(CheckCount("anchors", options.anchors.size(), scales * shape.anchors * 2,
+                                     "width and height of every anchor of every scale"));
+  DETLOSS_RETURN_IF_ERROR(CheckYoloV3Options(options, scales));
+  if (!options.class_weights.empty()) {
+    DETLOSS_RETURN_IF_ERROR(CheckCount("class_weights", options.class_weights.size(), shape.classes, "one per class"));
   }
-  if (status.ok() && !options.class_weights.empty()) {
-    status = CheckCount("class_weights", options.class_weights.size(), shape.classes, "one per class");
-  }
-  return status.ok() ? CheckNumbers(options) : status;
+  return CheckYoloV3Shape(shape);
 }
 
 template <class T>
@@ -245,6 +301,7 @@ Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& sh
                          const YoloV3LossOutputs<Compute<T>>& outputs, void* buffer, Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   const Status status = CheckYoloV3Options(options, shape);
   if (!status.ok()) return status;
   const YoloV3LossKernels<T>& kernels = KernelsFor(T());
@@ -267,15 +324,8 @@ Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& sh
                      outputs.selection[block.scale] + row, work.boxes + blocks.RowsBefore(block), work.sums + i});
   });
 
-  if (options.invalid_is_error) {
-    for (int64_t i = 0; i < blocks.count(); ++i) {
-      const int64_t row = work.sums[i].first_invalid;
-      if (row < 0) continue;
-      const Block block = blocks[i];
-      const L* label = y_true[block.scale] + (block.FlatRow(shape) + row) * label_columns;
-      return InvalidTarget(cell, shape, block, row, label);
-    }
-  }
+  Status judgement = JudgeTargets(options, shape, blocks, y_true, outputs.selection, work.sums);
+  if (!judgement.ok()) return judgement;
   for (int64_t image = 0; image < shape.images; ++image) {
     for (size_t scale = 0; scale < scales; ++scale) {
       work.true_boxes[image * scales + scale] = GatherBoxes(blocks, scale, image, work);
@@ -301,7 +351,7 @@ Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& sh
     }
     WriteOutputs(image, sums, outputs);
   }
-  return Status::Ok();
+  return judgement;
 }
 
 template <class T>
@@ -311,6 +361,7 @@ Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& s
                           Executor& executor) {
   using L = Compute<T>;
   DefaultFloatEnvironment environment;
+  DETLOSS_RETURN_IF_ERROR(CheckCpuTier());
   const Status status = CheckYoloV3Options(options, shape);
   if (!status.ok()) return status;
   const YoloCellOptions cell = Resolve(options);

@@ -55,7 +55,7 @@ struct DeviceGeometry {
 
 Status CheckDevice(const YoloV3LossOptions& options, const YoloV3Shape& shape) {
   DETLOSS_RETURN_IF_ERROR(CheckYoloV3Options(options, shape));
-  DETLOSS_RETURN_IF_ERROR(RefuseInvalidIsError(options.invalid_is_error));
+  DETLOSS_RETURN_IF_ERROR(CheckInvalidTargetsOnDevice(options.invalid_targets));
   const size_t scales = shape.scales.size();
   if (scales <= kMostScales && scales * static_cast<size_t>(shape.anchors) <= kMostAnchors) return Status::Ok();
   return Status::InvalidArgument("anchors: expected at most " + std::to_string(kMostScales) + " scales and " +

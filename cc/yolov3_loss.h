@@ -10,6 +10,7 @@
 #include "cc/device_stream.h"
 #include "cc/dtypes.h"
 #include "cc/executor.h"
+#include "cc/invalid_targets.h"
 #include "cc/status.h"
 #include "cc/yolo_ignore_mask.h"
 #include "cc/yolov3_cell.h"
@@ -25,7 +26,7 @@ struct YoloV3LossOptions {
   YoloCellOptions cell;  // its class_weights point into those below, once resolved
   IgnoreOptions ignore;
   IgnoreScope ignore_scope = IgnoreScope::kScale;
-  bool invalid_is_error = false;
+  InvalidTargets invalid_targets = InvalidTargets::kIgnore;
   std::vector<float> anchors;        // [scales, anchors, 2]
   std::vector<int64_t> strides;      // per scale; 0: anchors relative to the input
   std::vector<float> grid_sense;     // per scale; empty: 1
@@ -79,7 +80,7 @@ struct YoloV3LossOutputs {
 template <class T>
 size_t YoloV3LossWorkspaceBytes(const YoloV3Shape& shape);
 
-// `y_true` and `y_pred` hold one array per scale.
+// `y_true` and `y_pred` hold one array per scale. Warns of invalid labels.
 template <class T>
 Status YoloV3LossForward(const YoloV3LossOptions& options, const YoloV3Shape& shape,
                          const std::vector<const Compute<T>*>& y_true, const std::vector<const T*>& y_pred,
@@ -99,7 +100,8 @@ Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& s
                           const YoloV3LossResiduals<Compute<T>>& residuals, const std::vector<T*>& gradient,
                           Executor& executor);
 
-// The same on a device, where `invalid_is_error` is refused: nothing is known there before the work is done.
+// The same on a device, where InvalidTargets::kError is refused and nothing is warned of: nothing is known there before
+// the work is done.
 template <class T>
 size_t YoloV3LossDeviceWorkspaceBytes(const YoloV3LossOptions& options, const YoloV3Shape& shape);
 template <class T>
@@ -114,7 +116,11 @@ Status YoloV3LossBackward(const YoloV3LossOptions& options, const YoloV3Shape& s
                           const YoloV3LossResiduals<Compute<T>>& residuals, const std::vector<T*>& gradient,
                           void* workspace, DeviceStream stream);
 
-// Whether the options fit each other and the shape.
+// Checks what can be said of the options when a graph is built, before anything but the number of scales is known.
+Status CheckYoloV3Options(const YoloV3LossOptions& options, size_t scales);
+// Unknown dimensions are negative.
+Status CheckYoloV3Shape(const YoloV3Shape& shape);
+// Both, and whether the options fit the shape.
 Status CheckYoloV3Options(const YoloV3LossOptions& options, const YoloV3Shape& shape);
 
 }  // namespace detloss

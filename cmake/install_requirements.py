@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+from pip_command import pip
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -18,7 +20,7 @@ def main() -> None:
     requirements = list(project["dependencies"])
     for extra in sys.argv[1:]:
         requirements += project["optional-dependencies"][extra]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *requirements], check=True)
+    subprocess.run(pip("install", "--quiet", *requirements), check=True)
 
 
 if __name__ == "__main__":

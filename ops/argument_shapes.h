@@ -21,11 +21,19 @@ inline absl::Status CheckRank(const char* name, const tensorflow::TensorShape& s
       absl::StrCat(name, ": expected shape [", dimensions, "], got ", shape.DebugString()));
 }
 
-inline absl::Status CheckShape(const char* name, const tensorflow::TensorShape& shape,
-                               const std::vector<int64_t>& expected) {
-  if (shape == tensorflow::TensorShape(expected)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, ": expected shape [", absl::StrJoin(expected, ","), "], got ", shape.DebugString()));
+using Dimensions = std::vector<int64_t>;
+
+inline Dimensions DimensionsOf(const tensorflow::TensorShape& shape) {
+  const auto sizes = shape.dim_sizes();
+  return Dimensions(sizes.begin(), sizes.end());
+}
+
+// `origin` follows the expected shape in the text: where it is from.
+inline absl::Status CheckShape(const char* name, const tensorflow::TensorShape& shape, const Dimensions& expected,
+                               const char* origin = "") {
+  if (DimensionsOf(shape) == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(name, ": expected shape [", absl::StrJoin(expected, ","), "]", origin,
+                                                 ", got ", shape.DebugString()));
 }
 
 }  // namespace detloss

@@ -10,11 +10,16 @@
 #include "cc/ssd_loss.h"
 #include "cc/yolov3_loss.h"
 #include "tensorflow/core/platform/errors.h"
+#include "tensorflow/core/platform/logging.h"
 
 namespace detloss {
 
+// Logs what a status warns of, once per process.
 inline absl::Status ToAbsl(const Status& status) {
-  if (status.ok()) return absl::OkStatus();
+  if (status.ok()) {
+    if (!status.message().empty()) LOG_FIRST_N(WARNING, 1) << "detloss: " << status.message();
+    return absl::OkStatus();
+  }
   return status.is_internal() ? absl::InternalError(status.message()) : absl::InvalidArgumentError(status.message());
 }
 
@@ -33,7 +38,8 @@ absl::Status ReadLayout(Context* context, SsdLayout* layout) {
   TF_RETURN_IF_ERROR(context->GetAttr("class_column", &layout->class_column));
   TF_RETURN_IF_ERROR(context->GetAttr("box_column", &layout->box_column));
   TF_RETURN_IF_ERROR(context->GetAttr("has_positive_column", &layout->has_positive_column));
-  return context->GetAttr("positive_column", &layout->positive_column);
+  TF_RETURN_IF_ERROR(context->GetAttr("positive_column", &layout->positive_column));
+  return context->GetAttr("exact_width", &layout->exact_width);
 }
 
 template <class Context>
@@ -57,7 +63,7 @@ absl::Status ReadSsdLossOptions(Context* context, SsdLossOptions* options) {
   TF_RETURN_IF_ERROR(ReadSsdLossGradOptions(context, options));
   TF_RETURN_IF_ERROR(ReadMiningOptions(context, &options->mining));
   TF_RETURN_IF_ERROR(GetOption(context, "rank_by", kRankings, &options->rank_by));
-  return GetOption(context, "invalid_targets", kInvalidTargets, &options->invalid_is_error);
+  return GetOption(context, "invalid_targets", kInvalidTargets, &options->invalid_targets);
 }
 
 template <class Context>
@@ -94,7 +100,7 @@ absl::Status ReadYoloV3LossOptions(Context* context, YoloV3LossOptions* options)
   TF_RETURN_IF_ERROR(context->GetAttr("objectness_focal", &options->cell.objectness_focal));
   TF_RETURN_IF_ERROR(context->GetAttr("object_weight", &options->cell.object_weight));
   TF_RETURN_IF_ERROR(context->GetAttr("no_object_weight", &options->cell.no_object_weight));
-  return GetOption(context, "invalid_targets", kInvalidTargets, &options->invalid_is_error);
+  return GetOption(context, "invalid_targets", kInvalidYoloTargets, &options->invalid_targets);
 }
 
 }  // namespace detloss

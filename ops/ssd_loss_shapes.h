@@ -8,13 +8,16 @@
 
 namespace detloss {
 
+// Labels and predictions have one shape; this follows it where it is expected.
+constexpr char kAsPredictions[] = ", the shape of y_pred";
+
 inline absl::Status CheckSsdShapes(const tensorflow::TensorShape& y_true, const tensorflow::TensorShape& y_pred,
-                                   const SsdLayout& layout, SsdShape* shape) {
+                                   const SsdLossOptions& options, SsdShape* shape) {
   TF_RETURN_IF_ERROR(CheckRank("y_pred", y_pred, 3, "batch, boxes, width"));
   *shape = {y_pred.dim_size(0), y_pred.dim_size(1), y_pred.dim_size(2)};
-  TF_RETURN_IF_ERROR(CheckShape("y_true", y_true, {shape->images, shape->boxes, shape->width}));
-  SsdLayout resolved;
-  return ToAbsl(ResolveLayout(layout, shape->width, &resolved));
+  TF_RETURN_IF_ERROR(CheckShape("y_true", y_true, {shape->images, shape->boxes, shape->width}, kAsPredictions));
+  SsdLossOptions resolved;
+  return ToAbsl(ResolveSsdOptions(options, *shape, &resolved));
 }
 
 inline absl::Status CheckSsdGradShapes(const tensorflow::TensorShape& loss_gradient,

@@ -6,34 +6,19 @@
 #include <string>
 #include <vector>
 
+#include "cc/tensor_size.h"
 #include "cc/yolov3_loss.h"
 #include "ops/argument_shapes.h"
 #include "ops/attributes.h"
 
 namespace detloss {
 
-using Dimensions = std::vector<int64_t>;
-
-inline Dimensions DimensionsOf(const tensorflow::TensorShape& shape) {
-  const auto sizes = shape.dim_sizes();
-  return Dimensions(sizes.begin(), sizes.end());
-}
-
-inline std::string DimensionsText(const Dimensions& dimensions) {
-  return absl::StrCat("[",
-                      absl::StrJoin(dimensions, ",",
-                                    [](std::string* out, int64_t dimension) {
-                                      absl::StrAppend(out, dimension < 0 ? "?" : std::to_string(dimension));
-                                    }),
-                      "]");
-}
-
 // One scale's tensor as [batch, height, width, anchors, columns].
 inline absl::Status SplitAnchors(const std::string& name, const Dimensions& found, int64_t anchors, Dimensions* split) {
   const auto fail = [&] {
     return absl::InvalidArgumentError(absl::StrCat(name, ": expected shape [batch, height, width, ", anchors,
-                                                   ", columns] or [batch, height, width, ", anchors,
-                                                   " * columns], got ", DimensionsText(found)));
+                                                   ", columns] or [batch, height, width, ", anchors, " * columns] for ",
+                                                   anchors, " anchors, got ", DimensionsText(found)));
   };
   if (found.size() != 4 && found.size() != 5) return fail();
   *split = found;
@@ -68,17 +53,20 @@ inline absl::Status AddScale(const Dimensions& y_true, const Dimensions& y_pred,
   TF_RETURN_IF_ERROR(SplitAnchors("y_true" + scale, y_true, all->anchors, &labels));
   const int64_t classes = logits[4] < 0 ? -1 : logits[4] - kYoloClasses;
   if (logits[4] >= 0 && (classes < 1 || !Merge(classes, &all->classes))) {
-    return absl::InvalidArgumentError(absl::StrCat("y_pred", scale, ": expected 5 + ",
-                                                   all->classes < 0 ? "C" : std::to_string(all->classes),
-                                                   " columns for every anchor, got shape ", DimensionsText(y_pred)));
+    const std::string expected = all->classes < 0 ? "C" : absl::StrCat(all->classes, ", as the scales before,");
+    return absl::InvalidArgumentError(absl::StrCat("y_pred", scale, ": expected 5 + ", expected,
+                                                   " columns for each of ", all->anchors, " anchors, got shape ",
+                                                   DimensionsText(y_pred)));
   }
   Dimensions expected = logits;
   if (corner_targets) expected[4] = kYoloClasses + 1;
   bool same = true;
   for (int i = 0; i < 5; ++i) same &= Merge(labels[i], &expected[i]);
   if (!same) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("y_true", scale, ": expected shape ", DimensionsText(expected), ", got ", DimensionsText(y_true)));
+    return absl::InvalidArgumentError(absl::StrCat("y_true", scale, ": expected shape ", DimensionsText(expected),
+                                                   corner_targets ? " (6 columns of corner labels)" : "", " for y_pred",
+                                                   scale, " of shape ", DimensionsText(y_pred), ", got ",
+                                                   DimensionsText(y_true)));
   }
   if (!corner_targets && expected[4] >= 0) Merge(expected[4] - kYoloClasses, &all->classes);
   if (!Merge(expected[0], &all->batch)) {
@@ -99,6 +87,12 @@ inline absl::Status CountAnchors(const YoloV3LossOptions& options, size_t scales
                    lengths, " numbers"));
 }
 
+inline YoloV3Shape ShapeOf(const YoloDimensions& all) {
+  YoloV3Shape shape = {all.batch, all.anchors, all.classes, {}};
+  for (const Dimensions& scale : all.scales) shape.scales.push_back({scale[0], scale[1]});
+  return shape;
+}
+
 // `y_true` and `y_pred` hold one shape per scale.
 inline absl::Status CheckYoloShapes(const std::vector<tensorflow::TensorShape>& y_true,
                                     const std::vector<tensorflow::TensorShape>& y_pred,
@@ -108,8 +102,7 @@ inline absl::Status CheckYoloShapes(const std::vector<tensorflow::TensorShape>& 
   for (size_t i = 0; i < y_pred.size(); ++i) {
     TF_RETURN_IF_ERROR(AddScale(DimensionsOf(y_true[i]), DimensionsOf(y_pred[i]), options.cell.corner_targets, &all));
   }
-  *shape = {all.batch, all.anchors, all.classes, {}};
-  for (const Dimensions& scale : all.scales) shape->scales.push_back({scale[0], scale[1]});
+  *shape = ShapeOf(all);
   return ToAbsl(CheckYoloV3Options(options, *shape));
 }
 
@@ -117,7 +110,7 @@ inline absl::Status CheckYoloShapes(const std::vector<tensorflow::TensorShape>& 
 inline absl::Status CheckYoloGradShapes(const tensorflow::TensorShape& loss_gradient,
                                         const tensorflow::TensorShape& objectness_gradient,
                                         const tensorflow::TensorShape& selection, const YoloV3Shape& shape) {
-  const std::vector<int64_t> rows = {shape.images, shape.Rows(0)};
+  const Dimensions rows = {shape.images, shape.Rows(0)};
   TF_RETURN_IF_ERROR(CheckShape("loss_gradient", loss_gradient, {shape.images}));
   TF_RETURN_IF_ERROR(CheckShape("objectness_gradient", objectness_gradient, rows));
   return CheckShape("selection", selection, rows);

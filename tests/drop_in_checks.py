@@ -134,7 +134,7 @@ class DropInChecks:
         )
         np.testing.assert_array_equal(self.compute_loss(y_true, y_pred, 2.0), per_image * 2)
         with pytest.raises(ValueError, match="sample_weight: expected shape"):
-            self.compute_loss(y_true, y_pred, weights[:, None])
+            self.compute_loss(y_true, y_pred, weights[None])
 
     def test_invalid_targets(self):
         y_true, y_pred = ssd_training.labels(4, self.layout), ssd_training.predictions(4, self.layout)

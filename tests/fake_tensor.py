@@ -39,11 +39,23 @@ _new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 class FakeTensor:
     """An array that claims to be on a CUDA device: nothing may read it."""
 
-    def __init__(self, array: np.ndarray, *, device_type: int = CUDA, device_id: int = 0, strides: Any = "array's"):
+    def __init__(
+        self,
+        array: np.ndarray,
+        *,
+        device_type: int = CUDA,
+        device_id: int = 0,
+        strides: Any = "array's",
+        shape: Any = None,
+        told: Any = None,
+        **fields: int,
+    ):
+        """Claims that differ from the array: its shape, `told` of `__dlpack_device__`, other `fields` of `DLTensor`."""
         self.array, self.device = array, (device_type, device_id)
+        self.told = told or self.device
         self.streams: list[Any] = []
         steps = [step // array.itemsize for step in array.strides] if strides == "array's" else strides
-        self._shape = (ctypes.c_int64 * max(1, array.ndim))(*array.shape)
+        self._shape = (ctypes.c_int64 * max(1, array.ndim))(*(array.shape if shape is None else shape))
         self._strides = None if steps is None else (ctypes.c_int64 * max(1, array.ndim))(*steps)
         self._tensor = DLTensor(
             array.ctypes.data,
@@ -55,9 +67,11 @@ class FakeTensor:
             self._shape,
             self._strides,
         )
+        for name, value in fields.items():
+            setattr(self._tensor, name, value)
 
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.device
+    def __dlpack_device__(self) -> Any:
+        return self.told
 
     def __dlpack__(self, *, stream: int | None = None) -> Any:
         self.streams.append(stream)

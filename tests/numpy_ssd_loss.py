@@ -148,8 +148,8 @@ def _read_box(label: np.ndarray, prediction: np.ndarray, columns: SSDLayout, cla
         positive = label[columns.positive_column]
         negative = 1 - positive
         weights.append(positive)
-    valid = all(math.isfinite(weight) and weight >= 0 for weight in weights)
-    valid = valid and (positive == 0 or all(math.isfinite(offset) for offset in label[offsets]))
+    valid = all(0 <= weight <= 1e6 for weight in weights)
+    valid = valid and (positive == 0 or all(abs(offset) <= 1e6 for offset in label[offsets]))
     return _Box(labels, positive, negative, True) if valid else _Box(np.zeros_like(labels), 0.0, 0.0, False)
 
 
@@ -217,4 +217,7 @@ def _scales(normalizer: str, n_pos: np.ndarray, n_kept: np.ndarray) -> tuple[np.
     if normalizer == "image":
         return per_image, per_image
     selected = n_pos + n_kept
-    return np.where(selected > 0, 1 / np.maximum(selected, 1e-300), 0), per_image
+    return (
+        np.where(selected > 0, 1 / np.maximum(selected, 1e-300), 0),
+        1 / np.where(n_pos > 0, n_pos, 1),
+    )

@@ -200,7 +200,7 @@ def _terms(cell: _Cell, is_ignored: bool, options: _Options) -> Iterator[tuple[s
         if cell.is_object:
             as_object = _complex_step(lambda x: _cross_entropy(smoothed, x[..., 0]))
             yield "object", column, object_weight * objectness, as_object
-        if not is_ignored:
+        if objectness != 1 and not is_ignored:
             as_background = _complex_step(lambda x: _cross_entropy(objectness, x[..., 0]))
             yield "no_object", column, no_object_weight * (1 - objectness), as_background
 
@@ -267,17 +267,17 @@ def _read_cell(
     box = (_corner_box if corner else _center_box)(*label[:4])
     objectness = label[4]
     n_classes = len(logits) - 5
-    valid = all(math.isfinite(value) for value in label[:5]) and 0 <= objectness <= 1
+    valid = all(math.isfinite(value) for value in label[:5]) and 0 <= objectness <= 1e6
     classes = np.zeros(n_classes)
     if valid and objectness != 0:
-        valid = 0 <= box.x <= 1 and 0 <= box.y <= 1 and box.w > 0 and box.h > 0 and box.w * box.h < 2
+        valid = all(abs(value) <= 1e6 for value in label[:4]) and box.w > 0 and box.h > 0
         if corner:
             valid = valid and bool(0 <= label[5] < n_classes)
             if valid:
                 classes[int(label[5])] = 1
         else:
             classes = label[5:]
-            valid = valid and all(0 <= score <= 1 for score in classes) and any(score > 0 for score in classes)
+            valid = valid and all(0 <= score <= 1e6 for score in classes)
     if not valid:
         objectness = 0.0
     return _Cell(index[1], index[2], height, width, anchor, grid_sense, logits, box, objectness, classes, valid)

@@ -11,7 +11,7 @@ import yolov3_cases
 import yolov3_training
 from yolov3_training import ANCHORS, NUM_CLASSES, STRIDES
 
-KINDS = ("loss", "yolov3_tf2", "layer", "lambda", "lambda_of_lists", "lambda_of_terms")
+KINDS = ("loss", "yolov3_tf2", "layer", "weighted_layer", "lambda", "lambda_of_lists", "lambda_of_terms")
 
 
 def build(kind: str, keras: Any) -> Any:
@@ -28,8 +28,9 @@ def build(kind: str, keras: Any) -> Any:
     elif kind == "yolov3_tf2":
         model = yolov3_training.build_body(keras, split_anchors=True)
         loss = [compat.yolov3_tf2.YoloLoss(each / yolov3_training.SIZE[::-1], NUM_CLASSES) for each in anchors]
-    elif kind == "layer":
-        model = yolov3_training.build_layer_model(keras, losses.YOLOv3LossLayer(anchors, NUM_CLASSES, box_loss="giou"))
+    elif kind in ("layer", "weighted_layer"):
+        layer = losses.YOLOv3LossLayer(anchors, NUM_CLASSES, box_loss="giou")
+        model = yolov3_training.build_layer_model(keras, layer, weighted=kind == "weighted_layer")
         loss = None
     elif kind == "lambda_of_terms":
         model = yolov3_training.build_terms_model(keras, compat.keras_yolov3_model_set.yolo3_loss)
@@ -57,4 +58,6 @@ def _data(kind: str) -> tuple[Any, ...]:
         return images, labels
     if kind == "yolov3_tf2":
         return images, [yolov3_cases.to_corners(each).astype(np.float32) for each in labels]
+    if kind == "weighted_layer":
+        return [images, *labels, np.array([0.5, 3, 0, 2], np.float32)], None
     return [images, *labels], None if kind == "layer" else np.zeros(4)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
 import sys
 
 import pytest
@@ -12,6 +14,7 @@ from benchmark_command import TINY_SSD, TINY_YOLOV3, prepare_this_process, run_c
 from detloss import _core
 from detloss.benchmark import command, plot
 from detloss.benchmark.errors import BenchmarkError
+from detloss.benchmark.gpu import command as gpu_command
 from detloss.benchmark.ssd_case import SSDCase
 from detloss.benchmark.yolov3_case import YOLOv3Case
 
@@ -163,8 +166,6 @@ def test_command_refuses_a_case_that_nothing_computes(capsys, in_this_process, a
         ([*TINY_YOLOV3, "--against", "paddle", "--mode", "graph"], "--against: expected eager among --mode"),
         ([*TINY_YOLOV3, "--against", "paddle", "--device", "gpu"], "--against: expected --device cpu, got gpu"),
         (["--against", "paddle"], "--against: expected YOLOv3 presets only, got ssd300-voc"),
-        (["--batch", "0"], "expected a positive integer, got '0'"),
-        (["--json", "no/such/folder/rows.json"], "expected a file in an existing folder"),
     ],
 )
 def test_command_explains_wrong_arguments(capsys, arguments, expected):
@@ -172,6 +173,104 @@ def test_command_explains_wrong_arguments(capsys, arguments, expected):
         command.main(arguments)
     assert raised.value.code == 2
     assert expected in capsys.readouterr().err
+
+
+COMMANDS = pytest.mark.parametrize("run", [command.main, gpu_command.main], ids=["detloss-benchmark", "gpu"])
+
+
+@COMMANDS
+@pytest.mark.parametrize(
+    "option, values, bounds",
+    [
+        ("--batch", ["0", "-1", "1.5", "nan", "1e3", "100001", "9" * 5000, ""], "1 to 100000"),
+        ("--repetitions", ["0", "1000001", "x"], "1 to 1000000"),
+        ("--boxes-per-image", ["0", "10001"], "1 to 10000"),
+        ("--seed", ["-1", "nan", str(2**63), "9" * 5000, "\u00b2"], "0 to 9223372036854775807"),
+    ],
+)
+def test_commands_refuse_numbers_out_of_bounds(capsys, run, option, values, bounds):
+    for value in values:
+        with pytest.raises(SystemExit) as raised:
+            run([f"{option}={value}"])
+        assert raised.value.code == 2
+        assert f"argument {option}: expected an integer from {bounds}, got {value!r}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--threads", "--batches", "--boxes", "--classes", "--image-size"])
+def test_command_refuses_huge_numbers(capsys, option):
+    with pytest.raises(SystemExit) as raised:
+        command.main([option, str(10**12)])
+    assert raised.value.code == 2
+    assert f"argument {option}: expected an integer from 1 to " in capsys.readouterr().err
+
+
+@COMMANDS
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("no/such/folder/out.png", "expected a file in an existing folder"),
+        ("file/out.png", "expected a file in an existing folder"),
+        ("folder.png", "expected a file, got the folder"),
+        (f"{'x' * 300}.png", "expected a file that may be written"),
+        ("circle.png", "expected a file that may be written"),
+    ],
+)
+def test_commands_refuse_files_that_cannot_be_written(capsys, tmp_path, run, option, name, expected):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
+    with pytest.raises(SystemExit) as raised:
+        run([option, str(tmp_path / name)])
+    assert raised.value.code == 2
+    assert f"argument {option}: {expected}" in capsys.readouterr().err
+
+
+@COMMANDS
+def test_commands_refuse_read_only_files(capsys, tmp_path, run):
+    if os.geteuid() == 0:
+        path = pathlib.Path("/proc/version")  # which even root cannot write
+    else:
+        path = tmp_path / "rows.json"
+        path.touch(0o444)
+    with pytest.raises(SystemExit) as raised:
+        run(["--json", str(path)])
+    assert raised.value.code == 2
+    assert "argument --json: expected a file that may be written" in capsys.readouterr().err
+
+
+@COMMANDS
+@pytest.mark.parametrize("name", ["plot", "plot.bmp", "plot.png.txt", ".png"])
+def test_commands_refuse_plots_of_other_formats(capsys, tmp_path, run, name):
+    with pytest.raises(SystemExit) as raised:
+        run(["--plot", str(tmp_path / name)])
+    assert raised.value.code == 2
+    assert "argument --plot: expected a file name that ends in .png or .pdf or .svg" in capsys.readouterr().err
+
+
+@COMMANDS
+def test_commands_refuse_one_file_for_rows_and_plot(capsys, tmp_path, run):
+    with pytest.raises(SystemExit) as raised:
+        run(["--json", str(tmp_path / "a.png"), "--plot", str(tmp_path / ".." / tmp_path.name / "a.png")])
+    assert raised.value.code == 2
+    assert "--json, --plot: expected two files" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_no_disagreement(capsys, in_this_process):
+    what = ["--implementation", "fused", "--mode", "eager", "--what", "forward"]
+    assert command.main([*TINY_SSD, *what, "--json", "/dev/full"]) == 2
+    assert "--json: expected a file that can be written, got [Errno 28]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError("8 TiB"), tf.errors.ResourceExhaustedError(None, None, "8 TiB")])
+def test_a_case_that_does_not_fit_is_no_disagreement(monkeypatch, capsys, in_this_process, error):
+    def make_batch(self, seed):
+        raise error
+
+    monkeypatch.setattr(SSDCase, "make_batch", make_batch)
+    assert command.main(TINY_SSD) == 2
+    assert "expected a case that fits into memory, got MemoryError('8 TiB')" in capsys.readouterr().err
 
 
 def test_plot_needs_matplotlib(monkeypatch):

@@ -106,7 +106,7 @@ def test_no_iou_loss(arrays):
     for iou_loss_type in (None, "", False):
         losses = losses_of(arrays, iou_loss_type=iou_loss_type)
         np.testing.assert_array_equal(losses[0], losses_of(arrays, iou_loss_type=None)[0])
-    with pytest.raises(ValueError, match=r"iou_loss_type: expected None or one of .*, got 'eiou'"):
+    with pytest.raises(ValueError, match=r"iou_loss_type: expected one of .*, or None, got 'eiou'"):
         losses_of(arrays, iou_loss_type="eiou")
 
 

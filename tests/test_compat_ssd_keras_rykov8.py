@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import tensorflow as tf
 
 import execution
 import ssd_training
@@ -42,8 +43,15 @@ def test_negatives_for_hard_is_truncated():
 
 def test_num_classes_must_fit_the_rows():
     y_true, y_pred = ssd_training.labels(2, "ssd_keras_rykov8"), ssd_training.predictions(2, "ssd_keras_rykov8")
+    loss = MultiboxLoss(3).compute_loss
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"num_classes \+ 12 = 15 columns .* got 16"):
+        loss(y_true, y_pred)
+    static, unknown = tf.TensorSpec([None, None, 16]), tf.TensorSpec([None, None, None])
     with pytest.raises(ValueError, match=r"num_classes \+ 12 = 15 columns .* got 16"):
-        MultiboxLoss(3).compute_loss(y_true, y_pred)
+        tf.function(loss).get_concrete_function(static, static)
+    # Drop-ins knew only static widths.
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"num_classes \+ 12 = 15 columns .* got 16"):
+        tf.function(loss, input_signature=[unknown, unknown])(y_true, y_pred)
 
 
 @pytest.mark.parametrize("term", ["_l1_smooth_loss", "_softmax_loss"])

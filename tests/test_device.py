@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+import emulated_kernels
 from detloss import _core, device
 from fake_tensor import FakeTensor, aligned
 from ssd_cases import ssd_batch
 from yolov3_cases import yolov3_batch
 
+#: Those of the build; where it has none, those that are emulated.
+kernels = getattr(_core, "device", None) or getattr(emulated_kernels.load(), "device", None)
+needs_kernels = pytest.mark.skipif(
+    kernels is None, reason="neither does this build of detloss have CUDA kernels, nor are there emulated ones"
+)
 needs_cuda_build = pytest.mark.skipif(
     not hasattr(_core, "device"), reason="this build of detloss has no CUDA kernels, so there is no _core.device"
 )
@@ -21,7 +27,7 @@ needs_cuda_build = pytest.mark.skipif(
 def ssd_arguments(
     y_true: np.ndarray, y_pred: np.ndarray, *, outputs: dict[str, Any] | None = None, **options: Any
 ) -> dict[str, Any]:
-    """Those of `_core.device.ssd_loss_forward`."""
+    """Those of `kernels.ssd_loss_forward`."""
     shape = y_pred.shape
     label_dtype = np.float64 if y_pred.dtype == np.float64 else np.float32
     arrays = {
@@ -47,6 +53,7 @@ def message_of(error: type[Exception], function: Any, *arguments: Any, **keyword
 
 
 ZEROS = np.zeros((1, 2, 15), np.float32)
+SHIFTED = FakeTensor(np.zeros(4 * ZEROS.size + 1, np.uint8)[1:].view(np.float32).reshape(ZEROS.shape))
 
 #: Labels, predictions and options that no implementation takes.
 BAD_SSD: dict[str, tuple[type[Exception], np.ndarray, np.ndarray, dict[str, Any]]] = {
@@ -71,13 +78,13 @@ BAD_SSD: dict[str, tuple[type[Exception], np.ndarray, np.ndarray, dict[str, Any]
 }
 
 
-@needs_cuda_build
+@needs_kernels
 @pytest.mark.parametrize("case", BAD_SSD)
 def test_errors_are_those_of_the_cpu(case):
     error, y_true, y_pred, options = BAD_SSD[case]
     expected = message_of(error, _core.ssd_loss_forward, y_true, y_pred, **options)
     arguments = ssd_arguments(y_true, y_pred, **options)
-    assert message_of(error, _core.device.ssd_loss_forward, **arguments) == expected
+    assert message_of(error, kernels.ssd_loss_forward, **arguments) == expected
 
 
 def core_yolov3_arguments(**changes: Any) -> dict[str, Any]:
@@ -91,7 +98,7 @@ def core_yolov3_arguments(**changes: Any) -> dict[str, Any]:
     return {**arguments, **changes}
 
 
-@needs_cuda_build
+@needs_kernels
 @pytest.mark.parametrize(
     "error, changes",
     [
@@ -120,7 +127,7 @@ def test_errors_of_yolov3_are_those_of_the_cpu(error, changes):
     fakes = {name: [FakeTensor(scale) for scale in arguments[name]] for name in ("y_true", "y_pred")}
     found = message_of(
         error,
-        _core.device.yolov3_loss_forward,
+        kernels.yolov3_loss_forward,
         **{**arguments, **fakes},
         outputs=outputs,
         workspace=FakeTensor(aligned(1 << 20)),
@@ -129,7 +136,7 @@ def test_errors_of_yolov3_are_those_of_the_cpu(error, changes):
     assert found == expected
 
 
-@needs_cuda_build
+@needs_kernels
 @pytest.mark.parametrize(
     "error, message, changes",
     [
@@ -160,15 +167,55 @@ def test_errors_of_yolov3_are_those_of_the_cpu(error, changes):
             r"workspace: expected dtype uint8, got float32",
             dict(workspace=FakeTensor(np.zeros(1 << 20, np.float32))),
         ),
-        (TypeError, r"incompatible function arguments", dict(stream=-1)),
+        (
+            ValueError,
+            r"y_pred: expected memory that is aligned to 4 bytes, got an address 1 beyond",
+            dict(y_pred=SHIFTED),
+        ),
+        (
+            ValueError,
+            r"y_pred: expected sizes of at least 0, got shape \(1, -2, 15\)",
+            dict(y_pred=FakeTensor(ZEROS, shape=[1, -2, 15])),
+        ),
+        (
+            ValueError,
+            r"y_pred: expected sizes whose product, without zeros, is at most 1099511627776, got shape \(0, 2\d+, ",
+            dict(y_pred=FakeTensor(ZEROS, shape=[0, 1 << 31, 1 << 31])),
+        ),
+        (ValueError, r"y_pred: expected a rank of at least 0, got -1", dict(y_pred=FakeTensor(ZEROS, ndim=-1))),
+        (TypeError, r"y_pred: .* got of DLPack type code 2, 32 bits, 4 lanes", dict(y_pred=FakeTensor(ZEROS, lanes=4))),
+        (TypeError, r"y_pred: .* got float33", dict(y_pred=FakeTensor(ZEROS, bits=33))),
+        (ValueError, r"y_pred: expected a C-contiguous array", dict(y_pred=FakeTensor(ZEROS, strides=[30, -15, 1]))),
+        (
+            ValueError,
+            r"y_pred: expected a C-contiguous array",
+            dict(y_pred=FakeTensor(ZEROS, strides=[0, 1 << 62, 1])),
+        ),
+        (
+            ValueError,
+            r"y_pred: expected a tensor with memory, got a null pointer",
+            dict(y_pred=FakeTensor(ZEROS, data=0)),
+        ),
+        (
+            TypeError,
+            r"y_pred: expected __dlpack_device__ to tell two integers, got \('cuda', 0\)",
+            dict(y_pred=FakeTensor(ZEROS, device_id=0, told=("cuda", 0))),
+        ),
+        (
+            TypeError,
+            r"outputs: expected .* got 3|incompatible function arguments",
+            dict(outputs=3),
+        ),
+        (ValueError, r"stream: expected an integer of at least 0, of 64 bits, got -1", dict(stream=-1)),
+        (TypeError, r"stream: expected an integer, got 1\.0", dict(stream=1.0)),
     ],
 )
 def test_bad_tensors(error, message, changes):
     with pytest.raises(error, match=message):
-        _core.device.ssd_loss_forward(**{**ssd_arguments(ZEROS, ZEROS), **changes})
+        kernels.ssd_loss_forward(**{**ssd_arguments(ZEROS, ZEROS), **changes})
 
 
-@needs_cuda_build
+@needs_kernels
 @pytest.mark.parametrize(
     "name, array, error, message",
     [
@@ -181,28 +228,28 @@ def test_bad_tensors(error, message, changes):
 )
 def test_bad_outputs(name, array, error, message):
     with pytest.raises(error, match=message):
-        _core.device.ssd_loss_forward(**ssd_arguments(ZEROS, ZEROS, outputs={name: FakeTensor(array)}))
+        kernels.ssd_loss_forward(**ssd_arguments(ZEROS, ZEROS, outputs={name: FakeTensor(array)}))
 
 
-@needs_cuda_build
+@needs_kernels
 def test_missing_output():
     arguments = ssd_arguments(ZEROS, ZEROS)
     del arguments["outputs"]["n_kept"]
     with pytest.raises(ValueError, match="outputs: expected a tensor 'n_kept'"):
-        _core.device.ssd_loss_forward(**arguments)
+        kernels.ssd_loss_forward(**arguments)
 
 
-@needs_cuda_build
+@needs_kernels
 @pytest.mark.parametrize("stream, number", [(0, 1), (2, 2), (0x7F00DEADBEE0, 0x7F00DEADBEE0)])
 def test_producers_learn_the_stream(stream, number):
     """As DLPack numbers it, where 0 would be ambiguous."""
     boxes = FakeTensor(np.zeros((1, 5, 4), np.float32))
     with pytest.raises(ValueError, match=r"boxes, true_boxes: expected shapes .* and \(1, 4\)"):
-        _core.device.yolo_ignore_mask(boxes, FakeTensor(np.zeros((1, 4), np.float32)), boxes, stream)
+        kernels.yolo_ignore_mask(boxes, FakeTensor(np.zeros((1, 4), np.float32)), boxes, stream)
     assert boxes.streams == [number]
 
 
-@needs_cuda_build
+@needs_kernels
 def test_what_counts_as_contiguous():
     """Strides that are not there, and those of axes of one element, or of no elements at all."""
     boxes = np.zeros((1, 5, 4), np.float32)
@@ -214,19 +261,57 @@ def test_what_counts_as_contiguous():
         owner.__dlpack__(),
     ):
         with pytest.raises((TypeError, ValueError), match=r"^mask: expected"):
-            _core.device.yolo_ignore_mask(tensor, FakeTensor(boxes), wrong, 0)
+            kernels.yolo_ignore_mask(tensor, FakeTensor(boxes), wrong, 0)
 
 
-@needs_cuda_build
+@needs_kernels
 def test_workspace_sizes_check_their_arguments():
-    size = _core.device.ssd_loss_workspace_bytes((2, 8732, 33), "float16", mining_scope="image")
+    size = kernels.ssd_loss_workspace_bytes((2, 8732, 33), "float16", mining_scope="image")
     assert size >= 2 * 8732 * 4
     with pytest.raises(TypeError, match=r"y_pred: expected dtype float32, .* got int8"):
-        _core.device.ssd_loss_workspace_bytes((2, 8732, 33), "int8")
+        kernels.ssd_loss_workspace_bytes((2, 8732, 33), "int8")
     with pytest.raises(ValueError, match="y_pred: expected shape"):
-        _core.device.yolov3_loss_workspace_bytes([(2, 3, 4, 24)], "float32", np.ones((1, 3, 2)), [0], False)
+        kernels.yolov3_loss_workspace_bytes([(2, 3, 4, 24)], "float32", np.ones((1, 3, 2)), [0], False)
     with pytest.raises(ValueError, match="negative_loss: expected shape"):
-        _core.device.hard_negative_mask_workspace_bytes((3,), "float32")
+        kernels.hard_negative_mask_workspace_bytes((3,), "float32")
+
+
+def workspace_calls(sizes: list[int]) -> dict[str, tuple[Any, ...]]:
+    """Shapes with sizes in the place of rows."""
+    more = (np.ones((1, 3, 2)), [0], False)
+    return {
+        "ssd_loss": ((1, *sizes, 33), "float32"),
+        "hard_negative_mask": ((1, *sizes), "float32"),
+        "yolov3_loss": ([(1, *sizes, 4, 3, 8)], "float32", *more),
+    }
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", workspace_calls([1]))
+@pytest.mark.parametrize(
+    "size, error, text",
+    [
+        (-1, ValueError, "expected sizes of at least 0, got shape"),
+        (-(2**63), ValueError, "expected sizes of at least 0, got shape"),
+        (2**62, ValueError, "expected sizes whose product, without zeros, is at most"),
+        (2**63, ValueError, "expected an integer of 64 bits, got 9223372036854775808"),
+        (2.0, TypeError, "expected an integer, got 2.0"),
+        (True, TypeError, "expected an integer, got True"),
+        (None, TypeError, "expected an integer, got None"),
+    ],
+)
+def test_workspace_sizes_of_impossible_shapes(name, size, error, text):
+    function = getattr(kernels, f"{name}_workspace_bytes")
+    with pytest.raises(error, match=text):
+        function(*workspace_calls([size])[name])
+
+
+@needs_kernels
+def test_workspace_sizes_of_scales_that_differ():
+    with pytest.raises(ValueError, match=r"y_pred: expected shape \(2, height, width, 3, 8\), got \(1, 3, 4, 3, 8\)"):
+        kernels.yolov3_loss_workspace_bytes(
+            [(2, 3, 4, 3, 8), (1, 3, 4, 3, 8)], "float32", np.ones((2, 3, 2)), [0, 0], False
+        )
 
 
 def has_driver() -> bool:
@@ -241,7 +326,7 @@ def has_driver() -> bool:
 @pytest.mark.skipif(has_driver(), reason="this machine has a CUDA driver, which would follow the fake pointers")
 def test_without_a_driver_a_call_says_so():
     with pytest.raises(RuntimeError, match=r"driver"):
-        _core.device.ssd_loss_forward(**ssd_arguments(ZEROS, ZEROS))
+        kernels.ssd_loss_forward(**ssd_arguments(ZEROS, ZEROS))
 
 
 # detloss.device

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import pathlib
 from typing import Any
 
 import numpy as np
 import pytest
 
+import emulated_kernels
 from detloss import device
 from fake_tensor import FakeTensor, aligned
 from golden_cases import assert_golden_close, golden_cases
 from golden_yolov3 import all_golden_yolov3_cases
 from ssd_cases import RYKOV8
 
-BUILD = pathlib.Path(__file__).resolve().parent.parent / "build" / "cc-test" / "tests" / "cc"
-LIBRARIES = sorted(BUILD.glob("_emulated.*.so"))
+MODULE = emulated_kernels.load()
 
-pytestmark = pytest.mark.skipif(not LIBRARIES, reason="the emulated kernels are not built: make cc-test")
+pytestmark = pytest.mark.skipif(MODULE is None, reason="the emulated kernels are not built: make cc-test")
 
 
 class HostTensor(FakeTensor):
@@ -56,12 +54,7 @@ class HostFramework:
 
 @pytest.fixture(autouse=True)
 def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("_emulated", LIBRARIES[0])
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(device, "_core", module)
+    monkeypatch.setattr(device, "_core", MODULE)
     monkeypatch.setattr(device, "_framework", lambda name, tensor: HostFramework())
 
 

@@ -26,6 +26,7 @@ OPTIONS = dict(
     normalizer="image",
     from_logits=True,
     layout="ssd_keras_rykov8",
+    num_classes=ssd_training.NUM_CLASSES,
     invalid_targets="error",
 )
 

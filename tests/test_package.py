@@ -131,6 +131,35 @@ def test_cpu_tier_can_be_lowered(tier: str) -> None:
     assert tiers.index(child.stdout.strip()) <= tiers.index(tier)
 
 
+UNKNOWN_TIER = "DETLOSS_CPU_TIER: expected one of 'baseline', 'x86-64-v3', 'x86-64-v4', got 'avx2'"
+
+
+def test_unknown_cpu_tier_is_refused() -> None:
+    child = run_python("import detloss._core as c; c.build_info()", DETLOSS_CPU_TIER="avx2")
+    assert f"ValueError: {UNKNOWN_TIER}" in child.stderr
+
+
+def test_no_op_runs_with_an_unknown_cpu_tier() -> None:
+    code = """
+import detloss, tensorflow as tf
+x = tf.ones([1, 3, 15])
+calls = [
+    lambda: detloss.ssd_loss(x, x),
+    lambda: detloss.yolov3_loss(x[:, None, :, None], x[:, None, :, None], [[1.0, 1.0]]),
+    lambda: detloss.hard_negative_mask(x[0], x[0, :, 0]),
+    lambda: detloss.yolo_ignore_mask(x[..., :4], x[..., :4]),
+]
+for call in calls:
+    for run in call, tf.function(call), tf.function(call, jit_compile=True):
+        try:
+            run()
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            print(error)
+"""
+    child = run_python(code, DETLOSS_CPU_TIER="avx2")
+    assert child.stdout.count(UNKNOWN_TIER) == 12, child.stderr
+
+
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda path: path.name)
 def test_library_has_no_run_path_and_exports_no_kernel(library: pathlib.Path) -> None:
     dynamic = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout

@@ -137,6 +137,19 @@ def test_second_derivative_raises(mode):
         execution.run(mode, second_derivative, *ssd_cases.ssd_batch(2, 10))
 
 
+@pytest.mark.parametrize("mode", execution.MODES)
+def test_forward_mode_is_named(mode):
+    """TensorFlow builds it from a second derivative, which its user never asked for."""
+
+    def directional_derivative(y_true, y_pred):
+        with tf.autodiff.ForwardAccumulator(y_pred, tf.ones_like(y_pred)) as accumulator:
+            loss = detloss.ssd_loss(y_true, y_pred)
+        return accumulator.jvp(loss)
+
+    with pytest.raises(LookupError, match=r"Forward-mode .*ForwardAccumulator\) is built from a second derivative"):
+        execution.run(mode, directional_derivative, *ssd_cases.ssd_batch(2, 10))
+
+
 # Equal inputs, equal bits
 
 

@@ -119,6 +119,20 @@ def test_second_derivative_raises():
         outer.gradient(gradient, logits)
 
 
+@pytest.mark.parametrize("mode", execution.MODES)
+def test_forward_mode_is_named(mode):
+    """TensorFlow builds it from a second derivative, which its user never asked for."""
+    batch = yolov3_cases.yolov3_batch(1)
+
+    def directional_derivative(y_true, y_pred):
+        with tf.autodiff.ForwardAccumulator(y_pred, tf.ones_like(y_pred)) as accumulator:
+            loss = detloss.yolov3_loss(y_true, y_pred, batch.anchors[0])
+        return accumulator.jvp(loss)
+
+    with pytest.raises(LookupError, match=r"Forward-mode .*ForwardAccumulator\) is built from a second derivative"):
+        execution.run(mode, directional_derivative, batch.y_true[0], batch.y_pred[0])
+
+
 def test_unknown_shapes_are_inferred_as_far_as_they_can():
     anchors = yolov3_cases.yolov3_batch().anchors
 

@@ -14,7 +14,9 @@ def keras(request):
 
 
 @pytest.mark.parametrize(
-    "order, kinds", [("before", saved_yolov3_models.KINDS), ("after", ("layer", "lambda"))], ids=["before", "after"]
+    "order, kinds",
+    [("before", saved_yolov3_models.KINDS), ("after", ("layer", "weighted_layer", "lambda"))],
+    ids=["before", "after"],
 )
 def test_models_load_after_importing_only_detloss(keras, order, kinds, tmp_path):
     losses = {}
@@ -27,7 +29,7 @@ def test_models_load_after_importing_only_detloss(keras, order, kinds, tmp_path)
     assert child_process.run("reload_yolov3_models.py", keras.__name__, order, *losses) == pytest.approx(losses)
 
 
-@pytest.mark.parametrize("kind", ["loss", "layer", "lambda"])
+@pytest.mark.parametrize("kind", ["loss", "layer", "weighted_layer", "lambda"])
 def test_loaded_models_train_on(keras, kind, tmp_path):
     model = saved_yolov3_models.build(kind, keras)
     model.optimizer.build(model.trainable_variables)

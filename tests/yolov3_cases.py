@@ -248,12 +248,25 @@ def background_labels_that_are_not_read() -> Batch:
 def invalid_labels() -> Batch:
     """One cell in three is invalid, by one rule after the other."""
     batch = yolov3_batch(2, ((2, 3), (3, 4)), boxes=10**6, seed=15)
-    bad = [(0, np.nan), (1, -0.1), (0, 1.5), (2, 0), (3, -0.2), (4, 1.5), (4, -1), (4, np.nan), (3, np.inf), (2, 99)]
-    bad += [(5, np.nan), (6, 1.5), (7, -0.5), (slice(5, None), 0)]
+    bad = [(0, np.nan), (1, -2e6), (0, 1e7), (2, 0), (3, -0.2), (4, 1e38), (4, -1), (4, np.nan), (3, np.inf), (2, 1e38)]
+    bad += [(5, np.nan), (6, 1e38), (7, -0.5), (slice(5, None), np.inf)]
     for labels in batch.y_true:
         rows = labels.reshape(-1, labels.shape[-1])
         for index in range(0, len(rows), 3):
             column, value = bad[index // 3 % len(bad)]
+            rows[index, column] = value
+    return batch
+
+
+def unusual_labels() -> Batch:
+    """One cell in three is what no encoder writes, and what the originals train on all the same."""
+    batch = yolov3_batch(2, ((2, 3), (3, 4)), boxes=10**6, seed=17)
+    unusual = [(0, 1.02), (1, -0.1), (0, 1.5), (4, 1.5), (4, 2), (2, 3), (6, 1.5), (7, np.nextafter(np.float32(1), 2))]
+    unusual += [(slice(5, None), 0)]
+    for labels in batch.y_true:
+        rows = labels.reshape(-1, labels.shape[-1])
+        for index in range(0, len(rows), 3):
+            column, value = unusual[index // 3 % len(unusual)]
             rows[index, column] = value
     return batch
 
@@ -283,6 +296,7 @@ AWKWARD: dict[str, Callable[[], Batch]] = {
         soft_classes,
         background_labels_that_are_not_read,
         invalid_labels,
+        unusual_labels,
         no_images,
     )
 }

@@ -45,8 +45,8 @@ WRONG_OPTIONS = [
     ({"box_loss": "l1"}, ValueError, "box_loss: expected"),
     ({"class_focal": True, "class_loss": "none"}, ValueError, "class_focal: expected"),
     ({"class_weights": [1.0, 2.0]}, ValueError, "class_weights: expected 3 weights"),
-    ({"grid_sense": 0.5}, ValueError, "grid_sense: expected at least 1"),
-    ({"num_classes": 0}, ValueError, "num_classes: expected at least 1"),
+    ({"grid_sense": 0.5}, ValueError, "grid_sense: expected a finite number of at least 1"),
+    ({"num_classes": 0}, ValueError, "num_classes: expected an integer of at least 1"),
     ({"num_classes": 3.5}, TypeError, "num_classes: expected an integer"),
     ({"anchors": [[10, 0]] * 3}, ValueError, "anchors: expected finite widths"),
     ({"ignore": 0.5}, (TypeError, ValueError), "ignore"),
@@ -61,6 +61,11 @@ def training_with_the_reference(keras: Any) -> yolov3_training.Training:
         return tf.reduce_mean(per_image)[tf.newaxis]
 
     return yolov3_training.fit_lambda_model(keras, yolov3_training.build_lambda_model(keras, loss))
+
+
+def mean_square(_, y_pred):
+    """A loss per image that is none of ours."""
+    return tf.reduce_mean(y_pred**2, axis=[1, 2, 3])
 
 
 class YOLOv3KerasChecks:
@@ -266,6 +271,105 @@ class YOLOv3KerasChecks:
         expected = {f"{term}_loss": np.mean(components[term]) for term in (*terms, "object", "no_object", "class")}
         assert shown == pytest.approx({"loss": np.mean(loss), **expected}, rel=1e-5)
 
+    @pytest.mark.parametrize("shape", [(), (1,)])
+    @pytest.mark.parametrize("mode", yolov3_training.MODES)
+    def test_layer_weighs_the_images(self, mode, shape):
+        """Weights by input; the terms are weighted as the loss is, so that they add up to it."""
+        body, y_true, weights = (
+            yolov3_training.build_body(self.keras),
+            yolov3_training.label_inputs(self.keras),
+            self.keras.Input(shape),
+        )
+        model = self.keras.Model([body.input, *y_true, weights], self.layer()([body.outputs, y_true, weights]))
+        yolov3_training.compile_model(self.keras, model, mode=mode)
+        x, by_image = [yolov3_training.images(4), *yolov3_training.labels(4)], np.array([1, 2, 0, 5], np.float32)
+        shown = model.evaluate([*x, by_image], batch_size=4, verbose=0, return_dict=True)
+        loss, components = detloss.yolov3_loss(
+            x[1:], list(body(x[0])), ANCHORS, stride=STRIDES[:2], return_components=True
+        )
+        expected = {
+            f"{term}_loss": np.mean(by_image * components[term])
+            for term in ("xy", "wh", "object", "no_object", "class")
+        }
+        assert shown == pytest.approx({"loss": np.mean(by_image * loss), **expected}, rel=1e-5)
+        assert sum(expected.values()) == pytest.approx(shown["loss"], rel=1e-5)
+        assert np.isfinite(model.fit([*x, by_image], batch_size=3, verbose=0).history["loss"]).all()
+
+    def test_weights_of_ones_change_nothing(self):
+        x = [yolov3_training.images(4), *yolov3_training.labels(4)]
+        weighted = yolov3_training.build_layer_model(self.keras, self.layer(), weighted=True)
+        yolov3_training.compile_model(self.keras, weighted)
+        yolov3_training.fit(weighted, [*x, np.ones(4, np.float32)]).assert_same(
+            yolov3_training.fit(self.layer_model(), x), rtol=1e-6
+        )
+
+    def test_weights_of_the_layer_in_an_own_training_loop(self):
+        layer, y_true = self.layer(), yolov3_training.labels(3)
+        y_pred, weights = yolov3_training.logits(y_true), np.array([1, 0, 3], np.float32)
+        loss = detloss.yolov3_loss(y_true, y_pred, ANCHORS, stride=STRIDES[:2]).numpy()
+        for given in (weights, weights[:, None], np.float32(2)):
+            layer([y_pred, y_true, given])
+            np.testing.assert_allclose(layer.losses[-1], np.mean(np.ravel(given) * loss), rtol=1e-6)
+        with pytest.raises(ValueError, match=r"sample_weight: expected shape .*, got \(1, 3\) for a batch of 3"):
+            layer([y_pred, y_true, weights[None]])
+        outputs = yolov3_training.build_body(self.keras).outputs
+        inputs = [outputs, yolov3_training.label_inputs(self.keras), self.keras.Input((5,))]
+        with pytest.raises(ValueError, match=r"sample_weight: expected shape .*, got \(None, 5\)"):
+            layer(inputs)
+
+    @pytest.mark.parametrize("targets", [None, np.zeros(4)])
+    @pytest.mark.parametrize(
+        "call, mode",
+        [("fit", "eager"), ("fit", "graph"), ("fit", "xla"), ("evaluate", "graph"), ("train_on_batch", "graph")],
+    )
+    def test_weights_that_reach_no_layer_are_refused(self, call, mode, targets):
+        x = [yolov3_training.images(4), *yolov3_training.labels(4)]
+        with pytest.raises(ValueError, match=r"sample_weight: expected as the third input of YOLOv3LossLayer"):
+            getattr(self.layer_model(mode), call)(x, targets, sample_weight=np.ones(4))
+
+    def test_weights_of_another_loss_of_the_model_are_its_own(self):
+        model = yolov3_training.build_layer_model(self.keras, self.layer())
+        yolov3_training.compile_model(self.keras, model, [mean_square, mean_square])
+        x = [yolov3_training.images(4), *yolov3_training.labels(4)]
+        history = model.fit(x, [np.zeros((4, 2, 3, 24)), np.zeros((4, 4, 6, 24))], sample_weight=np.ones(4), verbose=0)
+        assert np.isfinite(history.history["loss"]).all()
+
+    def test_weights_of_an_outer_model_do_not_matter(self):
+        layer_model, x = self.layer_model(), [yolov3_training.images(2), *yolov3_training.labels(2)]
+
+        class Callback(self.keras.callbacks.Callback):
+            def on_epoch_end(self, *_):
+                layer_model.evaluate(x, verbose=0)
+
+        outer = yolov3_training.compile_model(self.keras, yolov3_training.build_body(self.keras), mean_square)
+        targets = [np.zeros((2, 2, 3, 24)), np.zeros((2, 4, 6, 24))]
+        outer.fit(x[0], targets, sample_weight=np.ones(2), callbacks=[Callback()], verbose=0)
+
+    def test_weights_in_a_training_step_of_ones_own(self):
+        class Model(self.keras.Model):
+            def train_step(self, data):
+                x, _, weights = data
+                self(x, training=True)
+                return {"own": tf.reduce_mean(tf.cast(weights, tf.float32)) * sum(self.losses)}
+
+        model = self.layer_model()
+        own = Model(model.inputs, model.outputs)
+        own.compile("sgd")
+        x, weights = [yolov3_training.images(4), *yolov3_training.labels(4)], np.array([1, 2, 0, 5.0])
+        history = own.fit(x, np.zeros(4), sample_weight=weights, verbose=0).history
+        assert history["own"] == pytest.approx([2 * model.evaluate(x, batch_size=4, verbose=0)[0]], rel=1e-5)
+
+    def test_loss_weights(self):
+        body = yolov3_training.build_body(self.keras)
+        body.compile("sgd", loss=self.losses_by_scale(), loss_weights=[0.25, 2.0])
+        images, labels, weights = yolov3_training.images(4), yolov3_training.labels(4), np.array([1, 2, 0, 5.0])
+        shown = body.evaluate(images, labels, sample_weight=weights, batch_size=4, verbose=0, return_dict=True)["loss"]
+        by_scale = [
+            detloss.yolov3_loss(y_true, y_pred, anchors, stride=stride)
+            for y_true, y_pred, anchors, stride in zip(labels, body(images), ANCHORS, STRIDES, strict=False)
+        ]
+        assert shown == pytest.approx(np.mean(weights * (0.25 * by_scale[0] + 2 * by_scale[1])), rel=1e-5)
+
     def test_layer_returns_the_outputs(self):
         model = self.layer_model()
         x = [yolov3_training.images(2), *yolov3_training.labels(2)]
@@ -351,10 +455,13 @@ class YOLOv3KerasChecks:
     @pytest.mark.parametrize(
         "inputs, message",
         [
-            (lambda outputs, labels: [outputs], r"inputs: expected \[outputs, y_trues\]"),
+            (
+                lambda outputs, labels: [outputs],
+                r"inputs: expected \[outputs, y_trues\] or \[outputs, y_trues, sample_weight\]",
+            ),
             (lambda outputs, labels: [outputs[:1], labels], r"outputs: expected 2 scale\(s\), got 1"),
             (lambda outputs, labels: [outputs, labels[:1]], r"y_trues: expected 2 scale\(s\), got 1"),
-            (lambda outputs, labels: [labels, outputs], "y_true: expected rank 5, got shape"),
+            (lambda outputs, labels: [labels, outputs], r"y_true\[0\]: expected rank 5, got shape"),
             (lambda outputs, labels: [outputs[::-1], labels], "y_true.*: expected"),
         ],
     )
@@ -365,5 +472,6 @@ class YOLOv3KerasChecks:
             self.layer()(inputs(outputs, labels))
 
     def test_wrong_classes_fail_when_the_model_is_built(self):
-        with pytest.raises(ValueError, match="y_pred: expected 27 columns for num_classes=4 and 3 anchors, got shape"):
+        message = r"y_pred\[0\]: expected 27 columns for num_classes=4 and 3 anchors, got shape"
+        with pytest.raises(ValueError, match=message):
             yolov3_training.build_layer_model(self.keras, self.losses.YOLOv3LossLayer(ANCHORS, 4))

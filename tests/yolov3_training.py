@@ -121,10 +121,11 @@ def build_terms_model(keras: Any, loss: Callable[..., Any]) -> Any:
     return model
 
 
-def build_layer_model(keras: Any, layer: Any, scales: int = 2) -> Any:
-    """A model of images and labels through a `YOLOv3LossLayer`; its outputs are those of the body."""
+def build_layer_model(keras: Any, layer: Any, scales: int = 2, *, weighted: bool = False) -> Any:
+    """A model of images, labels and weights through a `YOLOv3LossLayer`; its outputs are those of the body."""
     body, y_true = build_body(keras, scales), label_inputs(keras, scales)
-    return keras.Model([body.input, *y_true], layer([body.outputs, y_true]))
+    weights = [keras.Input(())] if weighted else []
+    return keras.Model([body.input, *y_true, *weights], layer([body.outputs, y_true, *weights]))
 
 
 def compile_model(keras: Any, model: Any, loss: Any = None, mode: str = "graph") -> Any:

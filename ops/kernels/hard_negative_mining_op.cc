@@ -1,6 +1,6 @@
 #include "cc/hard_negative_mining.h"
-#include "ops/argument_shapes.h"
 #include "ops/attributes.h"
+#include "ops/hard_negative_mining_shapes.h"
 #include "ops/kernels/tensor_data.h"
 #include "ops/kernels/tensorflow_queue.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -23,9 +23,8 @@ class HardNegativeMiningOp final : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor& negative_loss = context->input(0);
     const Tensor& n_positive = context->input(1);
-    OP_REQUIRES_OK(context, CheckRank("negative_loss", negative_loss.shape(), 2, "batch, boxes"));
+    OP_REQUIRES_OK(context, CheckMiningShapes(negative_loss.shape(), n_positive.shape()));
     const int64_t images = negative_loss.dim_size(0), boxes = negative_loss.dim_size(1);
-    OP_REQUIRES_OK(context, CheckShape("n_positive", n_positive.shape(), {images}));
 
     Tensor *mask, workspace;
     OP_REQUIRES_OK(context, context->allocate_output("mask", negative_loss.shape(), &mask));

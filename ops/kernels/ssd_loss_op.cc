@@ -26,7 +26,7 @@ class SsdLossOp final : public OpKernel {
     const Tensor& y_true = context->input(0);
     const Tensor& y_pred = context->input(1);
     SsdShape shape;
-    OP_REQUIRES_OK(context, CheckSsdShapes(y_true.shape(), y_pred.shape(), options_.layout, &shape));
+    OP_REQUIRES_OK(context, CheckSsdShapes(y_true.shape(), y_pred.shape(), options_, &shape));
 
     const TensorShape batch({shape.images});
     Tensor *loss, *positive, *negative, *localization, *n_pos, *n_kept, *num_invalid, *selection, workspace;
@@ -73,7 +73,7 @@ class SsdLossGradOp final : public OpKernel {
     const Tensor& n_kept = context->input(4);
     const Tensor& selection = context->input(5);
     SsdShape shape;
-    OP_REQUIRES_OK(context, CheckSsdShapes(y_true.shape(), y_pred.shape(), options_.layout, &shape));
+    OP_REQUIRES_OK(context, CheckSsdShapes(y_true.shape(), y_pred.shape(), options_, &shape));
     OP_REQUIRES_OK(context,
                    CheckSsdGradShapes(loss_gradient.shape(), n_pos.shape(), n_kept.shape(), selection.shape(), shape));
 

@@ -17,6 +17,7 @@ absl::Status InferHardNegativeMining(InferenceContext* c) {
   ShapeHandle boxes, ignored;
   TF_RETURN_IF_ERROR(InferRank(c, 0, "negative_loss", 2, "batch, boxes", &boxes));
   TF_RETURN_IF_ERROR(InferShape(c, 1, "n_positive", c->Vector(c->Dim(boxes, 0)), &ignored));
+  TF_RETURN_IF_ERROR(ToAbsl(CheckMiningShape(c->Value(c->Dim(boxes, 0)), c->Value(c->Dim(boxes, 1)))));
   c->set_output(0, boxes);
   return absl::OkStatus();
 }

@@ -2,7 +2,9 @@
 #ifndef DETLOSS_OPS_OP_DEFS_SHAPE_CHECKS_H_
 #define DETLOSS_OPS_OP_DEFS_SHAPE_CHECKS_H_
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -18,12 +20,21 @@ inline absl::Status InferRank(tensorflow::shape_inference::InferenceContext* c, 
       absl::StrCat(name, ": expected shape [", dimensions, "], got ", c->DebugString(c->input(input))));
 }
 
+// `origin` follows the expected shape in the text: where it is from.
 inline absl::Status InferShape(tensorflow::shape_inference::InferenceContext* c, int input, const char* name,
                                tensorflow::shape_inference::ShapeHandle expected,
-                               tensorflow::shape_inference::ShapeHandle* shape) {
+                               tensorflow::shape_inference::ShapeHandle* shape, const char* origin = "") {
   if (c->Merge(c->input(input), expected, shape).ok()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, ": expected shape ", c->DebugString(expected), ", got ", c->DebugString(c->input(input))));
+  return absl::InvalidArgumentError(absl::StrCat(name, ": expected shape ", c->DebugString(expected), origin, ", got ",
+                                                 c->DebugString(c->input(input))));
+}
+
+// Of a shape whose rank is known; the unknown ones are -1.
+inline std::vector<int64_t> KnownDimensions(tensorflow::shape_inference::InferenceContext* c,
+                                            tensorflow::shape_inference::ShapeHandle shape) {
+  std::vector<int64_t> dimensions;
+  for (int i = 0; i < c->Rank(shape); ++i) dimensions.push_back(c->Value(c->Dim(shape, i)));
+  return dimensions;
 }
 
 // Labels and losses are float32, but float64 beside float64 predictions.

@@ -1,5 +1,6 @@
 #include "ops/attributes.h"
 #include "ops/op_defs/shape_checks.h"
+#include "ops/yolo_ignore_mask_shapes.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace detloss {
@@ -39,6 +40,7 @@ absl::Status InferYoloIgnoreMask(InferenceContext* c) {
     return absl::InvalidArgumentError(absl::StrCat("true_boxes: expected a batch as in boxes ", c->DebugString(boxes),
                                                    ", got ", c->DebugString(true_boxes)));
   }
+  TF_RETURN_IF_ERROR(ToAbsl(CheckIgnoreMaskSizes(KnownDimensions(c, boxes), KnownDimensions(c, true_boxes))));
   TF_RETURN_IF_ERROR(c->Subshape(boxes, 0, -1, &mask));
   c->set_output(0, mask);
   return absl::OkStatus();

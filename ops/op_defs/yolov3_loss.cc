@@ -11,12 +11,6 @@ namespace {
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-Dimensions KnownDimensions(InferenceContext* c, ShapeHandle shape) {
-  Dimensions dimensions;
-  for (int i = 0; i < c->Rank(shape); ++i) dimensions.push_back(c->Value(c->Dim(shape, i)));
-  return dimensions;
-}
-
 // y_true and y_pred: one tensor per scale, [batch, height, width, anchors * columns] or with anchors as a dimension of
 // their own. A scale of unknown rank is left to the kernel.
 absl::Status InferScales(InferenceContext* c, int first_true, int scales, const YoloV3LossOptions& options,
@@ -32,9 +26,10 @@ absl::Status InferScales(InferenceContext* c, int first_true, int scales, const 
     TF_RETURN_IF_ERROR(
         AddScale(KnownDimensions(c, y_true), KnownDimensions(c, y_pred), options.cell.corner_targets, all));
   }
-  if (all->classes < 0) return absl::OkStatus();
-  const YoloV3Shape shape = {0, all->anchors, all->classes, std::vector<YoloScaleShape>(scales)};
-  return ToAbsl(CheckYoloV3Options(options, shape));
+  const YoloV3Shape shape = ShapeOf(*all);
+  if (shape.classes >= 0) return ToAbsl(CheckYoloV3Options(options, shape));
+  TF_RETURN_IF_ERROR(ToAbsl(CheckYoloV3Options(options, shape.scales.size())));
+  return ToAbsl(CheckYoloV3Shape(shape));
 }
 
 ShapeHandle RowsOf(InferenceContext* c, const YoloDimensions& all, const Dimensions& scale) {
@@ -108,7 +103,7 @@ REGISTER_OP("Detloss>YoloV3Loss")
     .Attr("class_weight: float = 1.0")
     .Attr("class_weights: list(float) = []")
     .Attr("target_format: {'center', 'corner'} = 'center'")
-    .Attr("invalid_targets: {'ignore', 'error'} = 'ignore'")
+    .Attr("invalid_targets: {'ignore', 'silent', 'error', 'class_error'} = 'ignore'")
     .SetShapeFn(InferYoloV3Loss)
     .Doc(R"doc(
 YOLOv3's loss, per image, over all scales given. `detloss.yolov3_loss` documents the semantics.

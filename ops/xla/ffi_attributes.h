@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "cc/dtypes.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -30,13 +31,16 @@ class FfiAttributeWriter {
   std::string text() const { return absl::StrCat("{", absl::StrJoin(attributes_, ", "), "}"); }
 
  private:
-  // The parser takes a number with a decimal point for a float, and nothing else. Options are finite by now.
-  static std::string Text(float value) { return absl::StrFormat("%.9e : f32", value); }
+  // Floats are written as their bits. Decimal digits pass through conversions that make zeros of subnormal numbers on
+  // the threads of TensorFlow that flush them, and there are none for infinity and NaN.
+  static std::string Bits(float value) { return absl::StrFormat("0x%08X", BitCast<uint32_t>(value)); }
+
+  static std::string Text(float value) { return absl::StrCat(Bits(value), " : f32"); }
   static std::string Text(int64_t value) { return absl::StrFormat("%d : i64", value); }
   static std::string Text(bool value) { return value ? "true" : "false"; }
   static std::string Text(const std::string& value) { return absl::StrCat("\"", value, "\""); }
   static std::string Text(const std::vector<float>& values) {
-    return ArrayText("f32", values, [](std::string* out, float value) { absl::StrAppendFormat(out, "%.9e", value); });
+    return ArrayText("f32", values, [](std::string* out, float value) { absl::StrAppend(out, Bits(value)); });
   }
   static std::string Text(const std::vector<int64_t>& values) {
     return ArrayText("i64", values, [](std::string* out, int64_t value) { absl::StrAppend(out, value); });

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ops/attributes.h"
+#include "ops/hard_negative_mining_shapes.h"
 #include "ops/places.h"
 #include "ops/ssd_loss_shapes.h"
 #include "ops/xla/ffi_attributes.h"
@@ -140,8 +141,9 @@ std::vector<T*> MutableDataOf(const ffi::RemainingRets& results, size_t first, s
   return data;
 }
 
+// With the same code: XLA has Abseil's.
 ffi::Error ToFfi(const absl::Status& status) {
-  return status.ok() ? ffi::Error::Success() : ffi::Error::InvalidArgument(std::string(status.message()));
+  return ffi::Error(static_cast<ffi::ErrorCode>(status.code()), std::string(status.message()));
 }
 
 // The kernels' loops run over the whole of each argument, so XLA's bounded dynamic shapes have nothing to stand for
@@ -178,18 +180,30 @@ class LoweredOp : public XlaOpKernel {
   std::string attributes_;
 };
 
+// The shape with the memory layout of the kernels' arrays, row-major, whatever layout it had.
+xla::Shape RowMajor(const xla::Shape& shape) {
+  return xla::ShapeUtil::MakeShapeWithDescendingLayout(shape.element_type(), shape.dimensions());
+}
+
 // A call whose last result is the workspace, since XLA has no scratch memory for handlers on the host; on a device it
-// does as well. Sets the other
-// results as the op's outputs.
+// does as well. Sets the other results as the op's outputs. The call says its layouts: for operands and results of a
+// call that does not, XLA's compiler for GPUs takes the layout that suits their neighbours.
 void LowerToCall(XlaOpKernelContext* context, const char* target, std::vector<xla::Shape> results,
                  size_t workspace_bytes, const std::string& attributes) {
   results.push_back(xla::ShapeUtil::MakeShape(xla::U8, {static_cast<int64_t>(workspace_bytes)}));
+  for (xla::Shape& result : results) result = RowMajor(result);
   std::vector<xla::XlaOp> operands;
-  for (int i = 0; i < context->num_inputs(); ++i) operands.push_back(context->Input(i));
-  const xla::XlaOp call =
-      xla::CustomCall(context->builder(), target, operands, xla::ShapeUtil::MakeTupleShape(results), attributes,
-                      /*has_side_effect=*/false, /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
-                      xla::CustomCallSchedule::SCHEDULE_NONE, xla::CustomCallApiVersion::API_VERSION_TYPED_FFI);
+  std::vector<xla::Shape> operand_shapes;
+  for (int i = 0; i < context->num_inputs(); ++i) {
+    const absl::StatusOr<xla::Shape> shape = context->InputXlaShape(i);
+    OP_REQUIRES_OK(context, shape.status());
+    operands.push_back(context->Input(i));
+    operand_shapes.push_back(RowMajor(*shape));
+  }
+  const xla::XlaOp call = xla::CustomCallWithLayout(
+      context->builder(), target, operands, xla::ShapeUtil::MakeTupleShape(results), operand_shapes, attributes,
+      /*has_side_effect=*/false, /*output_operand_aliasing=*/{}, /*literal=*/nullptr,
+      xla::CustomCallSchedule::SCHEDULE_NONE, xla::CustomCallApiVersion::API_VERSION_TYPED_FFI);
   for (int i = 0; i < context->num_outputs(); ++i) context->SetOutput(i, xla::GetTupleElement(call, i));
 }
 
@@ -204,7 +218,7 @@ class SsdLossXlaOp final : public LoweredOp<SsdLossOptions> {
     std::vector<TensorShape> inputs;
     SsdShape shape;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
-    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[0], inputs[1], options().layout, &shape));
+    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[0], inputs[1], options(), &shape));
     const xla::Shape per_image = xla::ShapeUtil::MakeShape(context->input_xla_type(0), {shape.images});
     std::vector<xla::Shape> results(6, per_image);
     results.push_back(xla::ShapeUtil::MakeShape(xla::S32, {shape.images}));
@@ -256,7 +270,7 @@ class SsdLossGradXlaOp final : public LoweredOp<SsdLossOptions> {
     std::vector<TensorShape> inputs;
     SsdShape shape;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
-    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[1], inputs[2], options().layout, &shape));
+    OP_REQUIRES_OK(context, CheckSsdShapes(inputs[1], inputs[2], options(), &shape));
     OP_REQUIRES_OK(context, CheckSsdGradShapes(inputs[0], inputs[3], inputs[4], inputs[5], shape));
     const xla::PrimitiveType dtype = context->input_xla_type(2);
     const size_t workspace_bytes =
@@ -300,8 +314,7 @@ class HardNegativeMiningXlaOp final : public LoweredOp<MiningOptions> {
     std::vector<TensorShape> inputs;
     OP_REQUIRES_OK(context, StaticInputShapes(context, &inputs));
     const TensorShape& boxes = inputs[0];
-    OP_REQUIRES_OK(context, CheckRank("negative_loss", boxes, 2, "batch, boxes"));
-    OP_REQUIRES_OK(context, CheckShape("n_positive", inputs[1], {boxes.dim_size(0)}));
+    OP_REQUIRES_OK(context, CheckMiningShapes(boxes, inputs[1]));
     const size_t workspace_bytes = WithElementType(context->input_xla_type(0), [&](auto element) {
       return Place::template MiningBytes<decltype(element)>(options(), boxes.dim_size(0), boxes.dim_size(1));
     });

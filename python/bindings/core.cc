@@ -2,43 +2,28 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <map>
-#include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
-#include <utility>
 #include <vector>
 
 #include "cc/cpu_tier.h"
 #include "cc/hard_negative_mining.h"
 #include "cc/ssd_loss.h"
-#include "cc/thread_pool.h"
 #include "cc/touch_floor.h"
 #include "cc/yolo_ignore_mask.h"
 #include "cc/yolov3_loss.h"
 #include "python/bindings/arrays.h"
 #include "python/bindings/device.h"
 #include "python/bindings/ssd_loss_arguments.h"
+#include "python/bindings/threads.h"
 #include "python/bindings/touch_floor_arguments.h"
+#include "python/bindings/unlocked.h"
 #include "python/bindings/yolov3_loss_arguments.h"
 
 namespace detloss {
 namespace {
 
-// A pool per number of threads, kept for the life of the process: at its end the threads sleep, and nothing joins them.
-Executor& Threads(int threads) {
-  static std::mutex mutex;
-  static auto& pools = *new std::map<int, std::unique_ptr<ThreadPool>>();
-  if (threads < 0) throw py::value_error("threads: expected at least 0, got " + std::to_string(threads));
-  if (threads == 0) threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  std::lock_guard<std::mutex> lock(mutex);
-  std::unique_ptr<ThreadPool>& pool = pools[threads];
-  if (!pool) pool = std::make_unique<ThreadPool>(threads);
-  return *pool;
-}
-
 py::dict BuildInfo() {
+  ThrowIfError(CheckCpuTier());
   py::list tiers;
   for (CpuTier tier : kCpuTiers) tiers.append(CpuTierName(tier));
   const py::list architectures = py::str(DETLOSS_CUDA_ARCHITECTURES).attr("split")();
@@ -55,12 +40,12 @@ py::dict BuildInfo() {
   return info;
 }
 
-py::dict SsdLossForwardOnArrays(const py::array& y_true, const py::array& y_pred, int threads,
+py::dict SsdLossForwardOnArrays(const py::object& y_true, const py::object& y_pred, const py::object& threads,
                                 const py::kwargs& given) {
   const SsdLossOptions options = SsdLossOptionsFrom(given);
-  const TensorView labels = ViewOf(y_true), predictions = ViewOf(y_pred);
+  const TensorView labels = ViewOf("y_true", y_true), predictions = ViewOf("y_pred", y_pred);
   const SsdShape shape = SsdShapeOf(predictions.shape);
-  Executor& executor = Threads(threads);
+  SomeThreads executor = ProcessPool::Take(threads);
   return WithPredictionDtype("y_pred", predictions.dtype, [&](auto element, const char* label_dtype) {
     using T = decltype(element);
     using L = Compute<T>;
@@ -74,12 +59,8 @@ py::dict SsdLossForwardOnArrays(const py::array& y_true, const py::array& y_pred
                                        localization.mutable_data(), n_pos.mutable_data(),    n_kept.mutable_data(),
                                        num_invalid.mutable_data(),  selection.mutable_data()};
     void* scratch = workspace.mutable_data();
-    Status status = Status::Ok();
-    {
-      py::gil_scoped_release release;
-      status = SsdLossForward(options, shape, inputs.y_true, inputs.y_pred, outputs, scratch, executor);
-    }
-    ThrowIfError(status);
+    RunUnlocked(
+        [&] { return SsdLossForward(options, shape, inputs.y_true, inputs.y_pred, outputs, scratch, executor); });
     py::dict result;
     result["loss"] = loss;
     result["positive"] = positive;
@@ -93,85 +74,93 @@ py::dict SsdLossForwardOnArrays(const py::array& y_true, const py::array& y_pred
   });
 }
 
-py::array SsdLossBackwardOnArrays(const py::array& loss_gradient, const py::array& y_true, const py::array& y_pred,
-                                  const py::array& n_pos, const py::array& n_kept, const py::array& selection,
-                                  int threads, const py::kwargs& given) {
+py::array SsdLossBackwardOnArrays(const py::object& loss_gradient, const py::object& y_true, const py::object& y_pred,
+                                  const py::object& n_pos, const py::object& n_kept, const py::object& selection,
+                                  const py::object& threads, const py::kwargs& given) {
   const SsdLossOptions options = SsdGradientOptionsFrom(given);
-  const TensorView labels = ViewOf(y_true), predictions = ViewOf(y_pred);
+  const TensorView labels = ViewOf("y_true", y_true), predictions = ViewOf("y_pred", y_pred);
   const SsdShape shape = SsdShapeOf(predictions.shape);
-  Executor& executor = Threads(threads);
+  SomeThreads executor = ProcessPool::Take(threads);
   return WithPredictionDtype("y_pred", predictions.dtype, [&](auto element, const char* label_dtype) -> py::array {
     using T = decltype(element);
     using L = Compute<T>;
-    const L* upstream = Elements<L>("loss_gradient", ViewOf(loss_gradient), label_dtype, {shape.images});
+    const L* upstream =
+        Elements<L>("loss_gradient", ViewOf("loss_gradient", loss_gradient), label_dtype, {shape.images});
     const SsdInputs<T> inputs(labels, predictions, label_dtype, shape);
-    const SsdLossResiduals<L> residuals =
-        SsdResidualsOf<L>(ViewOf(n_pos), ViewOf(n_kept), ViewOf(selection), label_dtype, shape);
-    py::array gradient(y_pred.dtype(), DimensionsOf(shape));
+    const SsdLossResiduals<L> residuals = SsdResidualsOf<L>(ViewOf("n_pos", n_pos), ViewOf("n_kept", n_kept),
+                                                            ViewOf("selection", selection), label_dtype, shape);
+    py::array gradient(y_pred.attr("dtype"), DimensionsOf(shape));
     py::array_t<char> workspace(static_cast<py::ssize_t>(SsdLossGradWorkspaceBytes<T>(shape)));
     T* out = static_cast<T*>(gradient.mutable_data());
     void* scratch = workspace.mutable_data();
-    Status status = Status::Ok();
-    {
-      py::gil_scoped_release release;
-      status =
-          SsdLossBackward(options, shape, upstream, inputs.y_true, inputs.y_pred, residuals, out, scratch, executor);
-    }
-    ThrowIfError(status);
+    RunUnlocked([&] {
+      return SsdLossBackward(options, shape, upstream, inputs.y_true, inputs.y_pred, residuals, out, scratch, executor);
+    });
     return gradient;
   });
 }
 
-py::array HardNegativeMaskOnArrays(const py::array& negative_loss, const py::array& n_positive, int threads,
-                                   const py::kwargs& given) {
+py::array HardNegativeMaskOnArrays(const py::object& negative_loss, const py::object& n_positive,
+                                   const py::object& threads, const py::kwargs& given) {
   const MiningOptions options = MiningOptionsFrom(given);
-  const TensorView losses = ViewOf(negative_loss);
+  const TensorView losses = ViewOf("negative_loss", negative_loss);
   const MiningShape shape = MiningShapeOf(losses.shape);
-  Executor& executor = Threads(threads);
+  SomeThreads executor = ProcessPool::Take(threads);
   return WithPredictionDtype("negative_loss", losses.dtype, [&](auto element, const char* label_dtype) -> py::array {
     using T = decltype(element);
     const T* keys = Elements<T>("negative_loss", losses, losses.dtype, losses.shape);
-    const auto* counts = Elements<Compute<T>>("n_positive", ViewOf(n_positive), label_dtype, {shape.images});
+    const auto* counts =
+        Elements<Compute<T>>("n_positive", ViewOf("n_positive", n_positive), label_dtype, {shape.images});
     py::array_t<bool> mask({shape.images, shape.boxes});
     py::array_t<char> workspace(
         static_cast<py::ssize_t>(HardNegativeMiningWorkspaceBytes<T>(shape.images, shape.boxes)));
-    ThrowIfError(HardNegativeMining(options, shape.images, shape.boxes, keys, counts, mask.mutable_data(),
-                                    workspace.mutable_data(), executor));
+    bool* out = mask.mutable_data();
+    void* scratch = workspace.mutable_data();
+    RunUnlocked(
+        [&] { return HardNegativeMining(options, shape.images, shape.boxes, keys, counts, out, scratch, executor); });
     return mask;
   });
 }
 
+TouchArguments Touched(const py::object& labels, const py::object& predictions, const py::object& gradient) {
+  return {ViewOf("labels", labels), ViewOf("predictions", predictions), ViewOf("gradient", gradient)};
+}
+
 // One pass of a touch-only floor.
-uint32_t Touch(const TouchedTensors& touched, bool backward, int threads) {
-  Executor& executor = Threads(threads);
-  py::gil_scoped_release release;
-  if (!backward) return TouchForward(touched.labels, touched.predictions, touched.rows, executor);
+uint32_t Touch(const TouchedTensors& touched, const py::object& backward, const py::object& threads) {
+  const bool backward_pass = ValueFrom<bool>("backward", backward);
+  SomeThreads executor = ProcessPool::Take(threads);
+  const Unlocked unlocked;
+  if (!backward_pass) return TouchForward(touched.labels, touched.predictions, touched.rows, executor);
   const TouchedRows nothing = {touched.predictions.data, touched.predictions.row_bytes, 0};
   const uint32_t seen = touched.backward_reads ? TouchForward(nothing, touched.predictions, touched.rows, executor) : 0;
   TouchBackward(touched.gradient, touched.predictions.row_bytes, touched.rows, touched.nonzero_every, executor);
   return seen;
 }
 
-uint32_t TouchSsdLoss(const py::array& labels, const py::array& predictions, py::array& gradient, int64_t num_classes,
-                      bool from_logits, bool backward, int threads) {
-  return Touch(TouchedBySsdLoss(ViewOf(labels), ViewOf(predictions), ViewOf(gradient), num_classes, from_logits),
+uint32_t TouchSsdLoss(const py::object& labels, const py::object& predictions, const py::object& gradient,
+                      const py::object& num_classes, const py::object& from_logits, const py::object& backward,
+                      const py::object& threads) {
+  return Touch(TouchedBySsdLoss(Touched(labels, predictions, gradient), ValueFrom<int64_t>("num_classes", num_classes),
+                                ValueFrom<bool>("from_logits", from_logits)),
                backward, threads);
 }
 
-uint32_t TouchYoloV3Loss(const py::array& labels, const py::array& predictions, py::array& gradient, bool class_focal,
-                         bool backward, int threads) {
-  return Touch(TouchedByYoloV3Loss(ViewOf(labels), ViewOf(predictions), ViewOf(gradient), class_focal), backward,
-               threads);
+uint32_t TouchYoloV3Loss(const py::object& labels, const py::object& predictions, const py::object& gradient,
+                         const py::object& class_focal, const py::object& backward, const py::object& threads) {
+  return Touch(TouchedByYoloV3Loss(Touched(labels, predictions, gradient), ValueFrom<bool>("class_focal", class_focal)),
+               backward, threads);
 }
 
 // ---- YOLOv3 ----
 
-py::dict YoloV3LossForwardOnArrays(const Arrays& y_true, const Arrays& y_pred, const py::array_t<double>& anchors,
-                                   const std::vector<int64_t>& strides, int threads, const py::kwargs& given) {
+py::dict YoloV3LossForwardOnArrays(const py::object& y_true, const py::object& y_pred, const py::object& anchors,
+                                   const py::object& strides, const py::object& threads, const py::kwargs& given) {
   YoloV3LossOptions options = YoloOptionsFrom(given);
-  const std::vector<TensorView> labels = ViewsOf(y_true), logits = ViewsOf(y_pred);
+  const Arrays label_arrays = ArraysFrom("y_true", y_true), logit_arrays = ArraysFrom("y_pred", y_pred);
+  const std::vector<TensorView> labels = ViewsOf(label_arrays), logits = ViewsOf(logit_arrays);
   const YoloV3Shape shape = TakeGeometry(logits, anchors, strides, &options);
-  Executor& executor = Threads(threads);
+  SomeThreads executor = ProcessPool::Take(threads);
   return WithPredictionDtype("y_pred", logits[0].dtype, [&](auto element, const char* label_dtype) {
     using T = decltype(element);
     using L = Compute<T>;
@@ -205,12 +194,8 @@ py::dict YoloV3LossForwardOnArrays(const Arrays& y_true, const Arrays& y_pred, c
     }
     py::array_t<char> workspace(static_cast<py::ssize_t>(YoloV3LossWorkspaceBytes<T>(shape)));
     void* scratch = workspace.mutable_data();
-    Status status = Status::Ok();
-    {
-      py::gil_scoped_release release;
-      status = YoloV3LossForward<T>(options, shape, inputs.y_true, inputs.y_pred, outputs, scratch, executor);
-    }
-    ThrowIfError(status);
+    RunUnlocked(
+        [&] { return YoloV3LossForward<T>(options, shape, inputs.y_true, inputs.y_pred, outputs, scratch, executor); });
     result["num_invalid"] = num_invalid;
     result["objectness_gradient"] = objectness_gradient;
     result["selection"] = selection;
@@ -218,64 +203,75 @@ py::dict YoloV3LossForwardOnArrays(const Arrays& y_true, const Arrays& y_pred, c
   });
 }
 
-py::list YoloV3LossBackwardOnArrays(const py::array& loss_gradient, const Arrays& y_true, const Arrays& y_pred,
-                                    const Arrays& objectness_gradient, const Arrays& selection,
-                                    const py::array_t<double>& anchors, const std::vector<int64_t>& strides,
-                                    int threads, const py::kwargs& given) {
+py::list YoloV3LossBackwardOnArrays(const py::object& loss_gradient, const py::object& y_true, const py::object& y_pred,
+                                    const py::object& objectness_gradient, const py::object& selection,
+                                    const py::object& anchors, const py::object& strides, const py::object& threads,
+                                    const py::kwargs& given) {
   YoloV3LossOptions options = YoloOptionsFrom(given);
-  const std::vector<TensorView> labels = ViewsOf(y_true), logits = ViewsOf(y_pred);
+  const Arrays label_arrays = ArraysFrom("y_true", y_true), logit_arrays = ArraysFrom("y_pred", y_pred);
+  const Arrays slope_arrays = ArraysFrom("objectness_gradient", objectness_gradient);
+  const Arrays selection_arrays = ArraysFrom("selection", selection);
+  const std::vector<TensorView> labels = ViewsOf(label_arrays), logits = ViewsOf(logit_arrays);
   const YoloV3Shape shape = TakeGeometry(logits, anchors, strides, &options);
-  Executor& executor = Threads(threads);
+  SomeThreads executor = ProcessPool::Take(threads);
   return WithPredictionDtype("y_pred", logits[0].dtype, [&](auto element, const char* label_dtype) {
     using T = decltype(element);
     using L = Compute<T>;
     const YoloInputs<T> inputs(labels, logits, label_dtype, options, shape);
-    const L* upstream = Elements<L>("loss_gradient", ViewOf(loss_gradient), label_dtype, {shape.images});
+    const L* upstream =
+        Elements<L>("loss_gradient", ViewOf("loss_gradient", loss_gradient), label_dtype, {shape.images});
     const YoloV3LossResiduals<L> residuals =
-        YoloResidualsOf<L>(ViewsOf(objectness_gradient), ViewsOf(selection), label_dtype, shape);
+        YoloResidualsOf<L>(ViewsOf(slope_arrays), ViewsOf(selection_arrays), label_dtype, shape);
     py::list gradients;
     std::vector<T*> out;
     for (size_t i = 0; i < shape.scales.size(); ++i) {
-      py::array gradient(y_pred[i].dtype(), logits[i].shape);
+      py::array gradient(logit_arrays[i].dtype(), logits[i].shape);
       out.push_back(static_cast<T*>(gradient.mutable_data()));
       gradients.append(gradient);
     }
-    Status status = Status::Ok();
-    {
-      py::gil_scoped_release release;
-      status = YoloV3LossBackward<T>(options, shape, upstream, inputs.y_true, inputs.y_pred, residuals, out, executor);
-    }
-    ThrowIfError(status);
+    RunUnlocked([&] {
+      return YoloV3LossBackward<T>(options, shape, upstream, inputs.y_true, inputs.y_pred, residuals, out, executor);
+    });
     return gradients;
   });
 }
 
-py::array YoloIgnoreMaskOnArrays(const py::array& boxes, const py::array& true_boxes, int threads,
+py::array YoloIgnoreMaskOnArrays(const py::object& boxes, const py::object& true_boxes, const py::object& threads,
                                  const py::kwargs& given) {
   const IgnoreOptions options = IgnoreOptionsFrom(given);
-  const TensorView predicted = ViewOf(boxes), truths = ViewOf(true_boxes);
+  const TensorView predicted = ViewOf("boxes", boxes), truths = ViewOf("true_boxes", true_boxes);
   const IgnoreMaskShape shape = IgnoreMaskShapeOf(predicted, truths);
-  Executor& executor = Threads(threads);
+  SomeThreads executor = ProcessPool::Take(threads);
   return WithPredictionDtype("boxes", predicted.dtype, [&](auto element, const char* label_dtype) -> py::array {
     using T = decltype(element);
     const IgnoreMaskInputs<T> inputs(predicted, truths, label_dtype, shape);
     py::array_t<bool> mask({shape.images, shape.boxes});
     py::array_t<char> workspace(static_cast<py::ssize_t>(YoloIgnoreMaskWorkspaceBytes<T>(shape)));
-    ThrowIfError(YoloIgnoreMask(options, shape, inputs.boxes, inputs.true_boxes, mask.mutable_data(),
-                                workspace.mutable_data(), executor));
+    bool* out = mask.mutable_data();
+    void* scratch = workspace.mutable_data();
+    RunUnlocked(
+        [&] { return YoloIgnoreMask(options, shape, inputs.boxes, inputs.true_boxes, out, scratch, executor); });
     return mask;
   });
 }
 
 PYBIND11_MODULE(_core, m) {
   using py::arg;
-  m.doc() = "CPU kernels of detloss on NumPy arrays. Needs no TensorFlow.";
+  // Chosen now, while no other thread is in a kernel: a process forked in the middle of it would wait for ever.
+  ChosenCpuTier();
+  m.doc() =
+      "CPU kernels of detloss on NumPy arrays: C-contiguous, aligned, in the machine's byte order. `threads` counts "
+      "the "
+      "caller; 0 is as many as the hardware runs at once. No more than 64 work, or these if they are more, and where "
+      "the "
+      "system lets fewer start, fewer: no result depends on their number. Needs no TensorFlow.";
   m.def("build_info", &BuildInfo,
         "What this build is: its version, the TensorFlow and compiler it was built with, whether it has CUDA kernels, "
         "made with which CUDA and for which architectures, the CPU tiers compiled and the one chosen on this machine.");
   m.def("ssd_loss_forward", &SsdLossForwardOnArrays,
         "detloss.ssd_loss on arrays [batch, boxes, width], with the options of that function, but for the layout: "
-        "num_classes, class_column, box_column and positive_column; a dict of the loss, its components and the "
+        "num_classes, class_column, box_column, positive_column and exact_width; a dict of the loss, its components "
+        "and the "
         "selection (bits: 1 positive, 2 kept, 4 invalid). Labels are float32, or float64 beside float64 predictions.",
         arg("y_true"), arg("y_pred"), py::kw_only(), arg("threads") = 0);
   m.def("ssd_loss_backward", &SsdLossBackwardOnArrays,

@@ -14,36 +14,24 @@
 #include "python/bindings/device_tensors.h"
 #include "python/bindings/ssd_loss_arguments.h"
 #include "python/bindings/touch_floor_arguments.h"
+#include "python/bindings/unlocked.h"
 #include "python/bindings/yolov3_loss_arguments.h"
 
 namespace detloss {
 namespace {
 
-using Objects = std::vector<py::object>;
-
-// Calls `launch` without Python's lock, which it would hold while the stream's queue is full.
-template <class F>
-void LaunchUnlocked(const F& launch) {
-  Status status = Status::Ok();
-  {
-    py::gil_scoped_release release;
-    status = launch();
-  }
-  ThrowIfError(status);
-}
-
 // ---- SSD ----
 
-size_t SsdLossWorkspace(const Dimensions& y_pred_shape, const std::string& dtype, const py::kwargs& given) {
+size_t SsdLossWorkspace(const py::object& y_pred_shape, const py::object& dtype, const py::kwargs& given) {
   const SsdLossOptions options = SsdLossOptionsFrom(given);
-  const SsdShape shape = SsdShapeOf(y_pred_shape);
-  return WithPredictionDtype("y_pred", dtype, [&](auto element, const char*) {
+  const SsdShape shape = SsdShapeOf(ValueFrom<Dimensions>("y_pred_shape", y_pred_shape));
+  return WithPredictionDtype("y_pred", ValueFrom<std::string>("dtype", dtype), [&](auto element, const char*) {
     return SsdLossDeviceWorkspaceBytes<decltype(element)>(options, shape);
   });
 }
 
 void SsdLossForwardOnDevice(const py::object& y_true, const py::object& y_pred, const py::dict& outputs,
-                            const py::object& workspace, uintptr_t stream, const py::kwargs& given) {
+                            const py::object& workspace, const py::object& stream, const py::kwargs& given) {
   const SsdLossOptions options = SsdLossOptionsFrom(given);
   DeviceArguments arguments(stream);
   const TensorView labels = arguments.View("y_true", y_true), predictions = arguments.View("y_pred", y_pred);
@@ -66,7 +54,7 @@ void SsdLossForwardOnDevice(const py::object& y_true, const py::object& y_pred, 
         MutableElements<uint8_t>("selection", arguments.View(outputs, "selection"), "uint8",
                                  {shape.images, shape.boxes})};
     void* scratch = arguments.Workspace(workspace, SsdLossDeviceWorkspaceBytes<T>(options, shape));
-    LaunchUnlocked([&] {
+    RunUnlocked([&] {
       return SsdLossForward<T>(options, shape, inputs.y_true, inputs.y_pred, results, scratch, arguments.stream());
     });
   });
@@ -74,7 +62,7 @@ void SsdLossForwardOnDevice(const py::object& y_true, const py::object& y_pred, 
 
 void SsdLossBackwardOnDevice(const py::object& loss_gradient, const py::object& y_true, const py::object& y_pred,
                              const py::object& n_pos, const py::object& n_kept, const py::object& selection,
-                             const py::object& gradient, uintptr_t stream, const py::kwargs& given) {
+                             const py::object& gradient, const py::object& stream, const py::kwargs& given) {
   const SsdLossOptions options = SsdGradientOptionsFrom(given);
   DeviceArguments arguments(stream);
   const TensorView upstream = arguments.View("loss_gradient", loss_gradient);
@@ -90,24 +78,24 @@ void SsdLossBackwardOnDevice(const py::object& loss_gradient, const py::object& 
                           arguments.View("selection", selection), label_dtype, shape);
     T* out =
         MutableElements<T>("gradient", arguments.View("gradient", gradient), predictions.dtype, DimensionsOf(shape));
-    LaunchUnlocked([&] {
+    RunUnlocked([&] {
       return SsdLossBackward<T>(options, shape, slopes, inputs.y_true, inputs.y_pred, residuals, out,
                                 arguments.stream());
     });
   });
 }
 
-size_t HardNegativeMaskWorkspace(const Dimensions& negative_loss_shape, const std::string& dtype,
+size_t HardNegativeMaskWorkspace(const py::object& negative_loss_shape, const py::object& dtype,
                                  const py::kwargs& given) {
   const MiningOptions options = MiningOptionsFrom(given);
-  const MiningShape shape = MiningShapeOf(negative_loss_shape);
-  return WithPredictionDtype("negative_loss", dtype, [&](auto element, const char*) {
+  const MiningShape shape = MiningShapeOf(ValueFrom<Dimensions>("negative_loss_shape", negative_loss_shape));
+  return WithPredictionDtype("negative_loss", ValueFrom<std::string>("dtype", dtype), [&](auto element, const char*) {
     return HardNegativeMiningDeviceWorkspaceBytes<decltype(element)>(options, shape.images, shape.boxes);
   });
 }
 
 void HardNegativeMaskOnDevice(const py::object& negative_loss, const py::object& n_positive, const py::object& mask,
-                              const py::object& workspace, uintptr_t stream, const py::kwargs& given) {
+                              const py::object& workspace, const py::object& stream, const py::kwargs& given) {
   const MiningOptions options = MiningOptionsFrom(given);
   DeviceArguments arguments(stream);
   const TensorView losses = arguments.View("negative_loss", negative_loss);
@@ -120,7 +108,7 @@ void HardNegativeMaskOnDevice(const py::object& negative_loss, const py::object&
     bool* out = MutableElements<bool>("mask", arguments.View("mask", mask), "bool", losses.shape);
     void* scratch =
         arguments.Workspace(workspace, HardNegativeMiningDeviceWorkspaceBytes<T>(options, shape.images, shape.boxes));
-    LaunchUnlocked([&] {
+    RunUnlocked([&] {
       return HardNegativeMining<T>(options, shape.images, shape.boxes, keys, counts, out, scratch, arguments.stream());
     });
   });
@@ -128,21 +116,25 @@ void HardNegativeMaskOnDevice(const py::object& negative_loss, const py::object&
 
 // ---- YOLOv3 ----
 
-size_t YoloV3LossWorkspace(const std::vector<Dimensions>& y_pred_shapes, const std::string& dtype,
-                           const py::array_t<double>& anchors, const std::vector<int64_t>& strides, bool backward,
-                           const py::kwargs& given) {
+size_t YoloV3LossWorkspace(const py::object& y_pred_shapes, const py::object& dtype, const py::object& anchors,
+                           const py::object& strides, const py::object& backward, const py::kwargs& given) {
   YoloV3LossOptions options = YoloOptionsFrom(given);
-  const YoloV3Shape shape = TakeGeometry(y_pred_shapes, anchors, strides, &options);
-  return WithPredictionDtype("y_pred", dtype, [&](auto element, const char*) {
+  std::vector<Dimensions> shapes;
+  for (const py::handle& scale : ListFrom("y_pred_shapes", y_pred_shapes, "a list of shapes")) {
+    shapes.push_back(ValueFrom<Dimensions>("y_pred_shapes", scale));
+  }
+  const YoloV3Shape shape = TakeGeometry(shapes, anchors, strides, &options);
+  const bool backward_pass = ValueFrom<bool>("backward", backward);
+  return WithPredictionDtype("y_pred", ValueFrom<std::string>("dtype", dtype), [&](auto element, const char*) {
     using T = decltype(element);
-    return backward ? YoloV3LossGradDeviceWorkspaceBytes<T>(options, shape)
-                    : YoloV3LossDeviceWorkspaceBytes<T>(options, shape);
+    return backward_pass ? YoloV3LossGradDeviceWorkspaceBytes<T>(options, shape)
+                         : YoloV3LossDeviceWorkspaceBytes<T>(options, shape);
   });
 }
 
-void YoloV3LossForwardOnDevice(const Objects& y_true, const Objects& y_pred, const py::dict& outputs,
-                               const py::object& workspace, const py::array_t<double>& anchors,
-                               const std::vector<int64_t>& strides, uintptr_t stream, const py::kwargs& given) {
+void YoloV3LossForwardOnDevice(const py::object& y_true, const py::object& y_pred, const py::dict& outputs,
+                               const py::object& workspace, const py::object& anchors, const py::object& strides,
+                               const py::object& stream, const py::kwargs& given) {
   YoloV3LossOptions options = YoloOptionsFrom(given);
   DeviceArguments arguments(stream);
   const std::vector<TensorView> labels = arguments.Views("y_true", y_true), logits = arguments.Views("y_pred", y_pred);
@@ -168,16 +160,16 @@ void YoloV3LossForwardOnDevice(const Objects& y_true, const Objects& y_pred, con
                              rows),
         MutableElementsOf<uint8_t>("selection", arguments.Views(outputs, "selection"), "uint8", shape, rows)};
     void* scratch = arguments.Workspace(workspace, YoloV3LossDeviceWorkspaceBytes<T>(options, shape));
-    LaunchUnlocked([&] {
+    RunUnlocked([&] {
       return YoloV3LossForward<T>(options, shape, inputs.y_true, inputs.y_pred, results, scratch, arguments.stream());
     });
   });
 }
 
-void YoloV3LossBackwardOnDevice(const py::object& loss_gradient, const Objects& y_true, const Objects& y_pred,
-                                const Objects& objectness_gradient, const Objects& selection, const Objects& gradient,
-                                const py::object& workspace, const py::array_t<double>& anchors,
-                                const std::vector<int64_t>& strides, uintptr_t stream, const py::kwargs& given) {
+void YoloV3LossBackwardOnDevice(const py::object& loss_gradient, const py::object& y_true, const py::object& y_pred,
+                                const py::object& objectness_gradient, const py::object& selection,
+                                const py::object& gradient, const py::object& workspace, const py::object& anchors,
+                                const py::object& strides, const py::object& stream, const py::kwargs& given) {
   YoloV3LossOptions options = YoloOptionsFrom(given);
   DeviceArguments arguments(stream);
   const TensorView upstream = arguments.View("loss_gradient", loss_gradient);
@@ -194,7 +186,7 @@ void YoloV3LossBackwardOnDevice(const py::object& loss_gradient, const Objects& 
     const std::vector<T*> out = MutableElementsOf<T>("gradient", arguments.Views("gradient", gradient), logits[0].dtype,
                                                      shape, [&](size_t i) { return logits[i].shape; });
     void* scratch = arguments.Workspace(workspace, YoloV3LossGradDeviceWorkspaceBytes<T>(options, shape));
-    LaunchUnlocked([&] {
+    RunUnlocked([&] {
       return YoloV3LossBackward<T>(options, shape, slopes, inputs.y_true, inputs.y_pred, residuals, out, scratch,
                                    arguments.stream());
     });
@@ -202,7 +194,7 @@ void YoloV3LossBackwardOnDevice(const py::object& loss_gradient, const Objects& 
 }
 
 void YoloIgnoreMaskOnDevice(const py::object& boxes, const py::object& true_boxes, const py::object& mask,
-                            uintptr_t stream, const py::kwargs& given) {
+                            const py::object& stream, const py::kwargs& given) {
   const IgnoreOptions options = IgnoreOptionsFrom(given);
   DeviceArguments arguments(stream);
   const TensorView predicted = arguments.View("boxes", boxes), truths = arguments.View("true_boxes", true_boxes);
@@ -211,17 +203,25 @@ void YoloIgnoreMaskOnDevice(const py::object& boxes, const py::object& true_boxe
     using T = decltype(element);
     const IgnoreMaskInputs<T> inputs(predicted, truths, label_dtype, shape);
     bool* out = MutableElements<bool>("mask", arguments.View("mask", mask), "bool", {shape.images, shape.boxes});
-    LaunchUnlocked(
+    RunUnlocked(
         [&] { return YoloIgnoreMask<T>(options, shape, inputs.boxes, inputs.true_boxes, out, arguments.stream()); });
   });
 }
 
 // ---- Floors ----
 
-void Touch(const TouchedTensors& touched, bool backward, const py::object& seen, DeviceArguments& arguments) {
+TouchArguments Touched(const py::object& labels, const py::object& predictions, const py::object& gradient,
+                       DeviceArguments& arguments) {
+  return {arguments.View("labels", labels), arguments.View("predictions", predictions),
+          arguments.View("gradient", gradient)};
+}
+
+void Touch(const TouchedTensors& touched, const py::object& backward, const py::object& seen,
+           DeviceArguments& arguments) {
   auto* word = MutableElements<uint32_t>("seen", arguments.View("seen", seen), "int32", {1});
-  LaunchUnlocked([&]() -> Status {
-    if (!backward) {
+  const bool backward_pass = ValueFrom<bool>("backward", backward);
+  RunUnlocked([&]() -> Status {
+    if (!backward_pass) {
       return TouchForward(touched.labels, touched.predictions, touched.rows, word, arguments.stream());
     }
     if (touched.backward_reads) {
@@ -235,19 +235,21 @@ void Touch(const TouchedTensors& touched, bool backward, const py::object& seen,
 }
 
 void TouchSsdLoss(const py::object& labels, const py::object& predictions, const py::object& gradient,
-                  const py::object& seen, int64_t num_classes, bool from_logits, bool backward, uintptr_t stream) {
+                  const py::object& seen, const py::object& num_classes, const py::object& from_logits,
+                  const py::object& backward, const py::object& stream) {
   DeviceArguments arguments(stream);
-  const TensorView read = arguments.View("labels", labels), rows = arguments.View("predictions", predictions);
-  const TensorView written = arguments.View("gradient", gradient);
-  Touch(TouchedBySsdLoss(read, rows, written, num_classes, from_logits), backward, seen, arguments);
+  Touch(TouchedBySsdLoss(Touched(labels, predictions, gradient, arguments),
+                         ValueFrom<int64_t>("num_classes", num_classes), ValueFrom<bool>("from_logits", from_logits)),
+        backward, seen, arguments);
 }
 
 void TouchYoloV3Loss(const py::object& labels, const py::object& predictions, const py::object& gradient,
-                     const py::object& seen, bool class_focal, bool backward, uintptr_t stream) {
+                     const py::object& seen, const py::object& class_focal, const py::object& backward,
+                     const py::object& stream) {
   DeviceArguments arguments(stream);
-  const TensorView read = arguments.View("labels", labels), rows = arguments.View("predictions", predictions);
-  const TensorView written = arguments.View("gradient", gradient);
-  Touch(TouchedByYoloV3Loss(read, rows, written, class_focal), backward, seen, arguments);
+  Touch(TouchedByYoloV3Loss(Touched(labels, predictions, gradient, arguments),
+                            ValueFrom<bool>("class_focal", class_focal)),
+        backward, seen, arguments);
 }
 
 }  // namespace

@@ -4,12 +4,15 @@
 
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cc/device_stream.h"
 #include "python/bindings/dlpack.h"
+#include "python/bindings/python_values.h"
 #include "python/bindings/tensor_view.h"
 
 namespace detloss {
@@ -28,21 +31,20 @@ inline std::string DtypeName(const dlpack::DataType& dtype) {
 }
 
 inline bool IsContiguous(const dlpack::Tensor& tensor) {
-  if (tensor.strides == nullptr) return true;
-  bool contiguous = true;
+  if (tensor.strides == nullptr || std::count(tensor.shape, tensor.shape + tensor.ndim, 0) > 0) return true;
   int64_t stride = 1;
   for (int32_t axis = tensor.ndim - 1; axis >= 0; --axis) {
-    if (tensor.shape[axis] == 0) return true;
-    contiguous = contiguous && (tensor.shape[axis] == 1 || tensor.strides[axis] == stride);
+    if (tensor.shape[axis] != 1 && tensor.strides[axis] != stride) return false;
     stride *= tensor.shape[axis];
   }
-  return contiguous;
+  return true;
 }
 
 // The tensors of one call, all of them on one device, whose work goes to one of its streams.
 class DeviceArguments {
  public:
-  explicit DeviceArguments(uintptr_t stream) : stream_(stream) {}
+  // `stream` is a cudaStream_t as an integer.
+  explicit DeviceArguments(const py::object& stream) : stream_(ValueFrom<uintptr_t>("stream", stream)) {}
 
   DeviceStream stream() const { return reinterpret_cast<DeviceStream>(stream_); }
 
@@ -51,14 +53,27 @@ class DeviceArguments {
   TensorView View(const char* name, const py::object& object) {
     const dlpack::Tensor& tensor = Load(name, object);
     CheckDevice(name, tensor.device);
-    return {static_cast<const char*>(tensor.data) + tensor.byte_offset, DtypeName(tensor.dtype),
-            Dimensions(tensor.shape, tensor.shape + tensor.ndim), tensor.dtype.bits * tensor.dtype.lanes / 8,
-            IsContiguous(tensor)};
+    if (tensor.ndim < 0) throw py::value_error(ErrorText(name, "a rank of at least 0", std::to_string(tensor.ndim)));
+    Dimensions shape(tensor.shape, tensor.shape + tensor.ndim);
+    CheckSizes(name, shape);
+    if (tensor.data == nullptr && std::count(shape.begin(), shape.end(), 0) == 0) {
+      throw py::value_error(ErrorText(name, "a tensor with memory", "a null pointer"));
+    }
+    // Whether it is read-only, DLPack of version 0 does not tell.
+    return {static_cast<const char*>(tensor.data) + tensor.byte_offset,
+            DtypeName(tensor.dtype),
+            std::move(shape),
+            tensor.dtype.bits * tensor.dtype.lanes / 8,
+            IsContiguous(tensor),
+            true};
   }
 
-  std::vector<TensorView> Views(const char* name, const std::vector<py::object>& objects) {
+  // One per scale.
+  std::vector<TensorView> Views(const char* name, const py::object& objects) {
     std::vector<TensorView> views;
-    for (const py::object& object : objects) views.push_back(View(name, object));
+    for (const py::handle& object : ListFrom(name, objects, "a list of tensors")) {
+      views.push_back(View(name, py::reinterpret_borrow<py::object>(object)));
+    }
     return views;
   }
 
@@ -66,7 +81,7 @@ class DeviceArguments {
   TensorView View(const py::dict& outputs, const char* name) { return View(name, Output(outputs, name)); }
 
   std::vector<TensorView> Views(const py::dict& outputs, const char* name) {
-    return Views(name, Output(outputs, name).cast<std::vector<py::object>>());
+    return Views(name, Output(outputs, name));
   }
 
   // Memory for `bytes` bytes, as a tensor of uint8 `[bytes]` or more.
@@ -77,15 +92,12 @@ class DeviceArguments {
       throw py::value_error("workspace: expected shape (" + std::to_string(bytes) + ",) or longer, got " +
                             ShapeText(memory.shape));
     }
-    // An empty array may begin anywhere.
-    if (bytes > 0 && reinterpret_cast<uintptr_t>(memory.data) % kAlignment != 0) {
-      throw py::value_error("workspace: expected memory that is aligned to 64 bytes");
-    }
+    if (bytes > 0) CheckAlignment("workspace", memory, kAlignment);
     return const_cast<void*>(memory.data);
   }
 
  private:
-  static constexpr uintptr_t kAlignment = 64;
+  static constexpr size_t kAlignment = 64;
   static constexpr uintptr_t kLegacyStream = 1;  // as DLPack has it, where a null stream would be ambiguous
 
   static py::object Output(const py::dict& outputs, const char* name) {
@@ -97,8 +109,13 @@ class DeviceArguments {
     py::object capsule = object;
     if (py::hasattr(object, "__dlpack__")) {
       // Another device's producer would not know what to do with the stream.
-      const auto device = object.attr("__dlpack_device__")().cast<py::tuple>();
-      CheckDevice(name, {device[0].cast<int32_t>(), device[1].cast<int32_t>()});
+      const py::object device = object.attr("__dlpack_device__")();
+      try {
+        const auto [type, id] = device.cast<std::pair<int32_t, int32_t>>();
+        CheckDevice(name, {type, id});
+      } catch (const py::cast_error&) {
+        ThrowTypeError(name, "__dlpack_device__ to tell two integers", device);
+      }
       capsule = object.attr("__dlpack__")(py::arg("stream") = stream_ == 0 ? kLegacyStream : stream_);
     }
     if (!PyCapsule_IsValid(capsule.ptr(), dlpack::kCapsuleName)) {

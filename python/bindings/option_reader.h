@@ -5,26 +5,13 @@
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
-#include <cstdint>
-#include <optional>
 #include <set>
 #include <string>
-#include <type_traits>
 
 #include "cc/option_names.h"
-#include "python/bindings/tensor_view.h"
+#include "python/bindings/python_values.h"
 
 namespace detloss {
-
-// What an option of the type is called in an error.
-template <class T>
-const char* TypeText() {
-  if (std::is_same<T, bool>::value) return "True or False";
-  if (std::is_same<T, std::string>::value) return "a string";
-  if (std::is_same<T, std::optional<int64_t>>::value) return "an integer or None";
-  if (std::is_integral<T>::value) return "an integer";
-  return std::is_floating_point<T>::value ? "a number" : "a list of numbers";
-}
 
 class OptionReader {
  public:
@@ -35,13 +22,7 @@ class OptionReader {
   template <class T>
   void Take(const char* name, T* value) {
     known_.insert(name);
-    if (!given_.contains(name)) return;
-    const py::object given = given_[name];
-    try {
-      *value = given.cast<T>();
-    } catch (const py::cast_error&) {
-      throw py::type_error(std::string(name) + ": expected " + TypeText<T>() + ", got " + std::string(py::repr(given)));
-    }
+    if (given_.contains(name)) *value = ValueFrom<T>(name, given_[name]);
   }
 
   // The same of an option that is given by name.

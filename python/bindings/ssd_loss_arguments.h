@@ -38,6 +38,7 @@ inline void TakeSsdGradientOptions(OptionReader& reader, SsdLossOptions* options
   reader.Take("class_column", &layout.class_column);
   reader.Take("box_column", &layout.box_column);
   reader.Take("positive_column", &positive_column);
+  reader.Take("exact_width", &layout.exact_width);
   layout.has_positive_column = positive_column.has_value();
   layout.positive_column = positive_column.value_or(0);
   reader.Choose("normalizer", kNormalizers, &options->normalizer);
@@ -59,7 +60,7 @@ inline SsdLossOptions SsdLossOptionsFrom(const py::kwargs& given) {
   TakeSsdGradientOptions(reader, &options);
   TakeMiningOptions(reader, &options.mining);
   reader.Choose("rank_by", kRankings, &options.rank_by);
-  reader.Choose("invalid_targets", kInvalidTargets, &options.invalid_is_error);
+  reader.Choose("invalid_targets", kInvalidTargets, &options.invalid_targets);
   reader.Finish();
   return options;
 }
@@ -67,6 +68,7 @@ inline SsdLossOptions SsdLossOptionsFrom(const py::kwargs& given) {
 inline SsdShape SsdShapeOf(const Dimensions& y_pred) {
   if (y_pred.size() != 3)
     throw py::value_error("y_pred: expected shape (batch, boxes, width), got " + ShapeText(y_pred));
+  CheckSizes("y_pred", y_pred);
   return {y_pred[0], y_pred[1], y_pred[2]};
 }
 
@@ -99,6 +101,7 @@ inline MiningShape MiningShapeOf(const Dimensions& negative_loss) {
   if (negative_loss.size() != 2) {
     throw py::value_error("negative_loss: expected shape (batch, boxes), got " + ShapeText(negative_loss));
   }
+  CheckSizes("negative_loss", negative_loss);
   return {negative_loss[0], negative_loss[1]};
 }
 

@@ -4,7 +4,9 @@
 
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <string>
 
 #include "cc/touch_floor.h"
 #include "cc/yolov3_cell.h"
@@ -22,40 +24,63 @@ struct TouchedTensors {
   bool backward_reads;    // all the predictions
 };
 
-inline void CheckTouchedTensors(const TensorView& labels, const TensorView& predictions, const TensorView& gradient) {
-  const bool rows =
-      labels.shape.size() == 2 && predictions.shape.size() == 2 && labels.shape[0] == predictions.shape[0];
-  if (!rows || !labels.contiguous || !predictions.contiguous || !gradient.contiguous ||
-      ByteCount(gradient) != ByteCount(predictions)) {
-    throw py::value_error("labels, predictions, gradient: expected three C-contiguous arrays of as many rows");
+// Two-dimensional tensors of as many rows: labels of a loss, predictions, and in the backward pass their gradient.
+struct TouchArguments {
+  TensorView labels;
+  TensorView predictions;
+  TensorView gradient;
+};
+
+// Throws unless the tensors are what the loss takes as rows of `least` columns or more, so that every touched byte is
+// theirs.
+inline void CheckTouched(const TouchArguments& given, int64_t least) {
+  const Dimensions& rows = given.predictions.shape;
+  if (rows.size() != 2 || rows[1] < least) {
+    throw py::value_error(
+        ErrorText("predictions", "shape (rows, " + std::to_string(least) + " or more columns)", ShapeText(rows)));
   }
-  if (reinterpret_cast<uintptr_t>(gradient.data) % 64 != 0) {
-    throw py::value_error("gradient: expected memory that is aligned to 64 bytes");
+  CheckSizes("predictions", rows);
+  const Dimensions& labels = given.labels.shape;
+  if (labels.size() != 2 || labels[0] != rows[0] || labels[1] < least) {
+    throw py::value_error(
+        ErrorText("labels", "shape (" + std::to_string(rows[0]) + ", " + std::to_string(least) + " or more columns)",
+                  ShapeText(labels)));
   }
+  CheckSizes("labels", labels);
+  WithPredictionDtype("predictions", given.predictions.dtype, [&](auto element, const char* label_dtype) {
+    using T = decltype(element);
+    Elements<T>("predictions", given.predictions, given.predictions.dtype, rows);
+    Elements<Compute<T>>("labels", given.labels, label_dtype, labels);
+    MutableElements<T>("gradient", given.gradient, given.predictions.dtype, rows);
+  });
+  CheckAlignment("gradient", given.gradient, 64);
 }
 
-inline TouchedTensors TouchedBySsdLoss(const TensorView& labels, const TensorView& predictions,
-                                       const TensorView& gradient, int64_t num_classes, bool from_logits) {
-  CheckTouchedTensors(labels, predictions, gradient);
+inline TouchedTensors TouchedBySsdLoss(const TouchArguments& given, int64_t num_classes, bool from_logits) {
+  if (num_classes < 1) throw py::value_error(ErrorText("num_classes", "at least 1", std::to_string(num_classes)));
+  constexpr int64_t kOffsets = 4;
+  // Beyond any width, a sum would overflow.
+  CheckTouched(given, std::min(num_classes, kMostElements) + kOffsets);
+  const TensorView &labels = given.labels, &predictions = given.predictions;
   const int64_t logits_bytes = num_classes * predictions.item_bytes;
-  return {{labels.data, labels.shape[1] * labels.item_bytes, (num_classes + 4) * labels.item_bytes},
+  return {{labels.data, labels.shape[1] * labels.item_bytes, (num_classes + kOffsets) * labels.item_bytes},
           {predictions.data, predictions.shape[1] * predictions.item_bytes, from_logits ? logits_bytes : 4},
           predictions.shape[0],
-          const_cast<void*>(gradient.data),
+          const_cast<void*>(given.gradient.data),
           96,  // about one row in a hundred holds a gradient, as mining leaves it
           false};
 }
 
 // Of one scale.
-inline TouchedTensors TouchedByYoloV3Loss(const TensorView& labels, const TensorView& predictions,
-                                          const TensorView& gradient, bool class_focal) {
-  CheckTouchedTensors(labels, predictions, gradient);
+inline TouchedTensors TouchedByYoloV3Loss(const TouchArguments& given, bool class_focal) {
+  CheckTouched(given, kYoloClasses + 1);
+  const TensorView &labels = given.labels, &predictions = given.predictions;
   const int64_t row_bytes = predictions.shape[1] * predictions.item_bytes;
   return {{static_cast<const char*>(labels.data) + kYoloObjectness * labels.item_bytes,
            labels.shape[1] * labels.item_bytes, labels.item_bytes},
           {predictions.data, row_bytes, class_focal ? row_bytes : kYoloClasses * predictions.item_bytes},
           predictions.shape[0],
-          const_cast<void*>(gradient.data),
+          const_cast<void*>(given.gradient.data),
           // Every row has a gradient of its objectness; with the focal loss, of everything, from all its logits.
           class_focal ? 0 : 1,
           class_focal};

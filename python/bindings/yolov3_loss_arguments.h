@@ -5,13 +5,17 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "cc/option_names.h"
 #include "cc/yolo_ignore_mask.h"
 #include "cc/yolov3_loss.h"
+#include "python/bindings/arrays.h"
 #include "python/bindings/option_reader.h"
 #include "python/bindings/tensor_view.h"
 
@@ -37,38 +41,62 @@ inline YoloV3LossOptions YoloOptionsFrom(const py::kwargs& given) {
   reader.Take("class_weight", &options.cell.class_weight);
   reader.Take("class_weights", &options.class_weights);
   reader.Choose("target_format", kTargetFormats, &options.cell.corner_targets);
-  reader.Choose("invalid_targets", kInvalidTargets, &options.invalid_is_error);
+  reader.Choose("invalid_targets", kInvalidYoloTargets, &options.invalid_targets);
   reader.Finish();
   options.cell.box_loss = box_loss.box_loss;
   options.cell.overlap = box_loss.overlap;
   return options;
 }
 
+// A copy of anchors of any dtype of numbers.
+inline py::array_t<double> AnchorsFrom(const py::object& given) {
+  constexpr const char* kExpected = "an array of numbers";
+  const py::array numbers = py::array::ensure(given);
+  if (!numbers) ThrowTypeError("anchors", kExpected, given);
+  const char kind = numbers.dtype().kind();
+  if (kind != 'f' && kind != 'i' && kind != 'u') {
+    throw py::type_error(ErrorText("anchors", kExpected, "dtype " + DtypeName(numbers.dtype())));
+  }
+  const py::array_t<double> lengths = numbers.attr("astype")("float64", py::arg("order") = "C");
+  std::for_each(lengths.data(), lengths.data() + lengths.size(), [](double length) {
+    if (std::isfinite(length) && std::abs(length) > std::numeric_limits<float>::max()) {
+      throw py::value_error(ErrorText("anchors", "numbers that float32 holds", Describe(length)));
+    }
+  });
+  return lengths;
+}
+
 // Takes anchors `[scales, anchors, 2]` and strides into the options; returns the shape that logits of every scale,
 // `[batch, height, width, anchors, 5 + classes]`, have.
-inline YoloV3Shape TakeGeometry(const std::vector<Dimensions>& y_pred, const py::array_t<double>& anchors,
-                                const std::vector<int64_t>& strides, YoloV3LossOptions* options) {
+inline YoloV3Shape TakeGeometry(const std::vector<Dimensions>& y_pred, const py::object& anchors,
+                                const py::object& strides, YoloV3LossOptions* options) {
   const int64_t scales = static_cast<int64_t>(y_pred.size());
   if (scales == 0) throw py::value_error("y_pred: expected at least one scale, got none");
-  if (anchors.ndim() != 3 || anchors.shape(0) != scales || anchors.shape(2) != 2) {
-    throw py::value_error("anchors: expected shape (" + std::to_string(scales) + ", anchors, 2), got " +
-                          ShapeText(Dimensions(anchors.shape(), anchors.shape() + anchors.ndim())));
+  const py::array_t<double> lengths = AnchorsFrom(anchors);
+  if (lengths.ndim() != 3 || lengths.shape(0) != scales || lengths.shape(2) != 2) {
+    throw py::value_error(ErrorText("anchors", "shape (" + std::to_string(scales) + ", anchors, 2)",
+                                    ShapeText(Dimensions(lengths.shape(), lengths.shape() + lengths.ndim()))));
   }
   for (const Dimensions& scale : y_pred) {
-    if (scale.size() == 5 && scale[3] == anchors.shape(1) && scale[4] > kYoloClasses) continue;
-    throw py::value_error("y_pred: expected shape (batch, height, width, " + std::to_string(anchors.shape(1)) +
-                          ", 5 + classes), got " + ShapeText(scale));
+    CheckSizes("y_pred", scale);
+    const Dimensions& first = y_pred[0];
+    const bool fits = scale.size() == 5 && scale[3] == lengths.shape(1) && scale[4] > kYoloClasses;
+    if (fits && scale[0] == first[0] && scale[4] == first[4]) continue;
+    const std::string images = fits ? std::to_string(first[0]) : "batch";
+    const std::string columns = fits ? std::to_string(first[4]) : "5 + classes";
+    throw py::value_error(ErrorText(
+        "y_pred", "shape (" + images + ", height, width, " + std::to_string(lengths.shape(1)) + ", " + columns + ")",
+        ShapeText(scale)));
   }
-  const py::array_t<double, py::array::c_style> lengths(anchors);
   options->anchors.assign(lengths.data(), lengths.data() + lengths.size());
-  options->strides = strides;
-  YoloV3Shape shape = {y_pred[0][0], anchors.shape(1), y_pred[0][4] - kYoloClasses, {}};
+  options->strides = ValueFrom<std::vector<int64_t>>("strides", strides);
+  YoloV3Shape shape = {y_pred[0][0], lengths.shape(1), y_pred[0][4] - kYoloClasses, {}};
   for (const Dimensions& scale : y_pred) shape.scales.push_back({scale[1], scale[2]});
   return shape;
 }
 
-inline YoloV3Shape TakeGeometry(const std::vector<TensorView>& y_pred, const py::array_t<double>& anchors,
-                                const std::vector<int64_t>& strides, YoloV3LossOptions* options) {
+inline YoloV3Shape TakeGeometry(const std::vector<TensorView>& y_pred, const py::object& anchors,
+                                const py::object& strides, YoloV3LossOptions* options) {
   std::vector<Dimensions> shapes;
   for (const TensorView& scale : y_pred) shapes.push_back(scale.shape);
   return TakeGeometry(shapes, anchors, strides, options);
@@ -80,26 +108,32 @@ inline Dimensions CellsOf(const YoloV3Shape& shape, size_t scale, int64_t column
   return {shape.images, shape.scales[scale].height, shape.scales[scale].width, shape.anchors, columns};
 }
 
+inline void CheckScales(const char* name, const std::vector<TensorView>& tensors, const YoloV3Shape& shape) {
+  if (tensors.size() == shape.scales.size()) return;
+  throw py::value_error(
+      ErrorText(name, std::to_string(shape.scales.size()) + " scales, as in y_pred", std::to_string(tensors.size())));
+}
+
 // Those of every scale; `dimensions` tells a scale's shape.
+template <class T, class DimensionsOfScale>
+std::vector<const T*> ElementsOf(const char* name, const std::vector<TensorView>& tensors, const std::string& dtype,
+                                 const YoloV3Shape& shape, const DimensionsOfScale& dimensions) {
+  CheckScales(name, tensors, shape);
+  std::vector<const T*> elements;
+  for (size_t i = 0; i < tensors.size(); ++i) elements.push_back(Elements<T>(name, tensors[i], dtype, dimensions(i)));
+  return elements;
+}
+
+// The same of outputs.
 template <class T, class DimensionsOfScale>
 std::vector<T*> MutableElementsOf(const char* name, const std::vector<TensorView>& tensors, const std::string& dtype,
                                   const YoloV3Shape& shape, const DimensionsOfScale& dimensions) {
-  if (tensors.size() != shape.scales.size()) {
-    throw py::value_error(std::string(name) + ": expected " + std::to_string(shape.scales.size()) +
-                          " scales, as in y_pred, got " + std::to_string(tensors.size()));
-  }
+  CheckScales(name, tensors, shape);
   std::vector<T*> elements;
   for (size_t i = 0; i < tensors.size(); ++i) {
     elements.push_back(MutableElements<T>(name, tensors[i], dtype, dimensions(i)));
   }
   return elements;
-}
-
-template <class T, class DimensionsOfScale>
-std::vector<const T*> ElementsOf(const char* name, const std::vector<TensorView>& tensors, const std::string& dtype,
-                                 const YoloV3Shape& shape, const DimensionsOfScale& dimensions) {
-  const std::vector<T*> elements = MutableElementsOf<T>(name, tensors, dtype, shape, dimensions);
-  return {elements.begin(), elements.end()};
 }
 
 // Labels and logits of every scale.
@@ -141,6 +175,8 @@ inline IgnoreMaskShape IgnoreMaskShapeOf(const TensorView& boxes, const TensorVi
     throw py::value_error("boxes, true_boxes: expected shapes (batch, boxes, 4), got " + ShapeText(boxes.shape) +
                           " and " + ShapeText(true_boxes.shape));
   }
+  CheckSizes("boxes", boxes.shape);
+  CheckSizes("true_boxes", true_boxes.shape);
   return {boxes.shape[0], boxes.shape[1], true_boxes.shape[1]};
 }
 

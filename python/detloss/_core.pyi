@@ -21,11 +21,12 @@ def ssd_loss_forward(
     rank_by: Literal["loss", "foreground"] = "loss",
     normalizer: Normalizer = "batch",
     from_logits: bool = False,
-    invalid_targets: Literal["ignore", "error"] = "ignore",
+    invalid_targets: Literal["ignore", "silent", "error"] = "ignore",
     num_classes: int = 0,
     class_column: int = 0,
     box_column: int = -12,
     positive_column: int | None = None,
+    exact_width: bool = False,
     threads: int = 0,
 ) -> dict[str, npt.NDArray[Any]]: ...
 def ssd_loss_backward(
@@ -43,6 +44,7 @@ def ssd_loss_backward(
     class_column: int = 0,
     box_column: int = -12,
     positive_column: int | None = None,
+    exact_width: bool = False,
     threads: int = 0,
 ) -> npt.NDArray[Any]: ...
 def hard_negative_mask(

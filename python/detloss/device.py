@@ -31,6 +31,7 @@ def ssd_loss_forward(
     y_pred: Any,
     *,
     layout: SSDLayout | str = "ssd_keras",
+    num_classes: int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """`detloss.ssd_loss` and what its gradient needs.
@@ -39,6 +40,7 @@ def ssd_loss_forward(
       y_true: labels `[B, N, width]`, float32 (float64 beside float64 predictions).
       y_pred: predictions `[B, N, width]`, float32, float16, bfloat16 or float64.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
+      num_classes: as in `detloss.ssd_loss`.
       **options: those of `detloss.ssd_loss`: `neg_pos_ratio`, `n_neg_min`, `alpha`, `mining_scope`, `rank_by`,
         `normalizer`, `from_logits`.
 
@@ -53,7 +55,7 @@ def ssd_loss_forward(
       RuntimeError: this is a CPU-only build, or CUDA reports an error.
     """
     kernels, framework = _kernels(), _framework("y_pred", y_pred)
-    options = {**options, **_layout_options(layout)}
+    options = {**options, **_layout_options(layout, num_classes)}
     shape, dtype = tuple(y_pred.shape), framework.dtype(y_pred)
     with framework.on_device_of(y_pred):
         workspace_bytes = kernels.ssd_loss_workspace_bytes(shape, dtype, **options)
@@ -82,6 +84,7 @@ def ssd_loss_backward(
     selection: Any,
     *,
     layout: SSDLayout | str = "ssd_keras",
+    num_classes: int | None = None,
     **options: Any,
 ) -> Any:
     """The gradient of `sum(loss * loss_gradient)` with respect to `y_pred`.
@@ -94,6 +97,7 @@ def ssd_loss_backward(
       n_kept: of that result.
       selection: of that result.
       layout: as there.
+      num_classes: as there.
       **options: of those there, `alpha`, `normalizer` and `from_logits`.
 
     Returns:
@@ -113,7 +117,7 @@ def ssd_loss_backward(
             framework.export(gradient),
             framework.stream(y_pred),
             **options,
-            **_layout_options(layout),
+            **_layout_options(layout, num_classes),
         )
     return gradient
 
@@ -385,7 +389,7 @@ class _Scales:
         self.labels, logits = _as_list(y_true), _as_list(y_pred)
         if not logits:
             raise ValueError("y_pred: expected at least one scale, got none")
-        self.framework = _framework("y_pred", logits[0])
+        self.framework, *_ = [_framework("y_pred", scale) for scale in logits]
         self.anchors = as_anchors(anchors, len(logits))
         self.strides = list(as_strides(stride, len(logits)))
         self.logits = [_by_anchor(scale, self.anchors.shape[1]) for scale in logits]
@@ -399,7 +403,8 @@ class _Scales:
     def options(
         self, grid_sense: float | Sequence[float] | None, class_weights: Sequence[float] | None
     ) -> dict[str, list[float]]:
-        classes = self.shapes[0][-1] - 5
+        shape = self.shapes[0]
+        classes = shape[-1] - 5 if len(shape) == 5 else None  # other shapes are left for the kernels to refuse
         return dict(
             grid_sense=list(as_grid_sense(grid_sense, len(self.logits))),
             class_weights=list(as_class_weights(class_weights, classes)),
@@ -435,11 +440,12 @@ def _label_dtype(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
-def _layout_options(layout: SSDLayout | str) -> dict[str, int | None]:
-    columns = as_layout(layout)
+def _layout_options(layout: SSDLayout | str, num_classes: int | None) -> dict[str, int | None]:
+    columns = as_layout(layout, num_classes)
     return dict(
         num_classes=columns.num_classes or 0,
         class_column=columns.class_column,
         box_column=columns.box_column,
         positive_column=columns.positive_column,
+        exact_width=columns.exact_width,
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from detloss.option_checks import check_option
+from detloss.label_range import LARGEST_LABEL
+from detloss.option_checks import check_count, check_option
 from detloss.ssd_layout import SSDLayout, as_layout
+from detloss.target_shapes import Shape, check_ssd_shape, check_yolov3_shape
 from detloss.yolov3_options import TARGET_FORMATS
 
 _FIRST_CLASS = 5
@@ -26,51 +29,117 @@ _Rule = tuple[str, _Mask]
 def check_targets(
     y_true: Any,
     *,
-    target_format: str = "center",
+    target_format: str | None = None,
     num_classes: int | None = None,
     layout: SSDLayout | str | None = None,
 ) -> None:
     """Checks labels by the rules of `yolov3_loss`, or of `ssd_loss` if a layout is given; TensorFlow is not needed.
 
-    A YOLOv3 label is invalid if one of the five box and objectness values is not finite or the objectness is not within
-    [0, 1]; with an object (objectness not 0) also if x or y is not within [0, 1], w or h is not above 0, w * h is not
-    below 2, or no class is in range: class scores within [0, 1] and one of them above 0, or a class index from 0 to
-    below `num_classes`. The losses leave such a cell out and count it in `num_invalid`.
+    A YOLOv3 label is invalid if one of the five box and objectness values is not finite or the objectness is negative;
+    with an object (objectness not 0) also if w or h is not above 0, as with swapped corners, a class score is negative
+    or not finite, or a class index is not from 0 to below `num_classes`. Anything else is valid: an objectness or class
+    score above 1 weights its terms, a row of scores may be all zero, a centre may lie outside the image. Nothing of an
+    object may exceed 1e6 in magnitude. The losses leave an invalid cell out and count it in `num_invalid`.
 
-    An SSD label is invalid if a class label (or the positive flag) is negative or not finite, or an offset of a
-    positive box is not finite.
+    An SSD label is invalid if a class label (or the positive flag) is not from 0 to 1e6, or an offset of a positive box
+    is not within 1e6.
+
+    In a data pipeline, after batching; in a graph the check runs whenever the graph does, and a failure reaches the
+    user as `InvalidArgumentError` with the same text:
+
+        def checked(images, y_true):
+            detloss.check_targets(y_true, num_classes=80)
+            return images, y_true
+
+        dataset = dataset.batch(16).map(checked, num_parallel_calls=tf.data.AUTOTUNE)
 
     Args:
       y_true: YOLOv3: labels `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for `"corner"`), or a list or tuple of them, one
         per scale. SSD: labels `[B, N, width]`. Any numeric dtype; checked as float32, as the losses read them.
-      target_format: `"center"` (x, y, w, h of the centre, relative to the input) or `"corner"` (x1, y1, x2, y2).
-      num_classes: number of classes; needed for `"corner"`, compared with the shape for `"center"` if given.
+      target_format: `"center"` (x, y, w, h of the centre, relative to the input) or `"corner"` (x1, y1, x2, y2). `None`
+        is `"center"`, but labels of 6 columns then need `num_classes`: they could be of either format.
+      num_classes: number of classes; needed for `"corner"`, compared with the shape otherwise if given. SSD counts the
+        background.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"` for SSD labels.
 
     Raises:
       ValueError: labels are invalid: the text names the first few by image, scale, cell, anchor (image and box for
-        SSD), the rule they break and their values, and says how many there are; or an argument is wrong.
-      TypeError: labels that are no numbers.
+        SSD), the rule they break and their values, and says how many there are; or an argument is wrong, or labels
+        have another shape than the arguments say, and the text tells how labels of every repository are checked.
+      TypeError: labels that are no numbers, or are ragged or sparse.
+      NotImplementedError: in a function that XLA compiles, which cannot call Python.
     """
+    several = layout is None and isinstance(y_true, list | tuple)
+    values = list(y_true) if several else [y_true]
+    names = [f"y_true[{scale}]" for scale in range(len(values))] if several else ["y_true"]
+    if not values:
+        raise ValueError("y_true: expected at least one scale, got none")
+    kind = _kind_of_labels(target_format, num_classes, layout)
+
+    def check(arrays: Sequence[npt.ArrayLike]) -> None:
+        labels = [_as_labels(name, value) for name, value in zip(names, arrays, strict=True)]
+        for name, value in zip(names, labels, strict=True):
+            kind.check_shape(name, value.shape)
+        kind.check(labels)
+
+    # There are tensors of TensorFlow only where somebody imported it.
+    if sys.modules.get("tensorflow") is not None:
+        from detloss.ops import arguments, target_checks
+
+        for name, value in zip(names, values, strict=True):
+            arguments.check_dense(name, value)
+        if any(map(target_checks.is_symbolic, values)):
+            for name, shape in zip(names, target_checks.check_when_run(check, names, values), strict=True):
+                kind.check_shape(name, shape)
+            return
+    check(values)
+
+
+class _SSDLabels(NamedTuple):
+    layout: SSDLayout
+
+    def check_shape(self, name: str, shape: Shape) -> None:
+        check_ssd_shape(name, shape, self.layout)
+
+    def check(self, labels: Sequence[_Labels]) -> None:
+        _check_ssd_targets(labels[0], self.layout)
+
+
+class _YOLOv3Labels(NamedTuple):
+    target_format: str | None
+    num_classes: int | None
+
+    def check_shape(self, name: str, shape: Shape) -> None:
+        check_yolov3_shape(name, shape, self.target_format, self.num_classes)
+
+    def check(self, labels: Sequence[_Labels]) -> None:
+        """Of all scales."""
+        target_format = self.target_format or "center"
+        descriptions: list[str] = []
+        invalid = 0
+        for scale, values in enumerate(labels):
+            rules = _yolov3_rules(values, target_format, self.num_classes)
+            names = _YOLOV3_NAMES[target_format]
+            found, lines = _broken(values, rules, functools.partial(_name_cell, scale), names)
+            invalid += found
+            descriptions += lines
+        _raise_for(descriptions, invalid, "cells")
+
+
+def _kind_of_labels(
+    target_format: str | None, num_classes: int | None, layout: SSDLayout | str | None
+) -> _SSDLabels | _YOLOv3Labels:
     if layout is not None:
-        _check_ssd_targets(_as_labels("y_true", y_true), as_layout(layout))
-        return
-    check_option("target_format", target_format, TARGET_FORMATS)
+        if target_format is not None:
+            raise ValueError(f"target_format: expected none beside a layout of SSD labels, got {target_format!r}")
+        return _SSDLabels(as_layout(layout, num_classes))
+    if target_format is not None:
+        check_option("target_format", target_format, TARGET_FORMATS)
     if target_format == "corner" and num_classes is None:
         raise ValueError("num_classes: expected the number of classes, which corner labels do not tell, got None")
-    if num_classes is not None and num_classes < 1:
-        raise ValueError(f"num_classes: expected at least 1, got {num_classes!r}")
-    several = isinstance(y_true, list | tuple)
-    descriptions: list[str] = []
-    invalid = 0
-    for scale, value in enumerate(y_true if several else [y_true]):
-        labels = _as_labels(f"y_true[{scale}]" if several else "y_true", value)
-        rules = _yolov3_rules(labels, target_format, num_classes)
-        names = _YOLOV3_NAMES[target_format]
-        found, lines = _broken(labels, rules, functools.partial(_name_cell, scale), names)
-        invalid += found
-        descriptions += lines
-    _raise_for(descriptions, invalid, "cells")
+    if num_classes is not None:
+        check_count("num_classes", num_classes, least=1)
+    return _YOLOv3Labels(target_format, num_classes)
 
 
 _YOLOV3_NAMES = {
@@ -86,31 +155,22 @@ def _name_cell(scale: int, index: Sequence[int]) -> str:
 
 def _yolov3_rules(labels: _Labels, target_format: str, num_classes: int | None) -> list[_Rule]:
     corner = target_format == "corner"
-    columns = _FIRST_CLASS + (1 if corner or num_classes is None else num_classes)
-    exact = corner or num_classes is not None
-    if labels.ndim != 5 or labels.shape[-1] < columns or (exact and labels.shape[-1] != columns):
-        last = "6" if corner else f"5 + {num_classes or 'C'}"
-        raise ValueError(
-            f"y_true: expected shape [batch, rows, columns, anchors, {last}] for {target_format} labels, got "
-            f"{list(labels.shape)}"
-        )
     with np.errstate(invalid="ignore", over="ignore"):
-        x, y, w, h = _center_and_size(labels, corner)
+        w, h = _size(labels, corner)
         objectness = labels[..., 4]
         is_object = objectness != 0
         return [
             ("box and objectness must be finite", ~np.isfinite(labels[..., :_FIRST_CLASS]).all(axis=-1)),
-            ("objectness must be within [0, 1]", ~_within_0_and_1(objectness)),
-            ("x and y of the centre must be within [0, 1]", is_object & ~(_within_0_and_1(x) & _within_0_and_1(y))),
+            (f"objectness must be within [0, {LARGEST_LABEL:g}]", ~_is_weight(objectness)),
+            (f"coordinates must be within {LARGEST_LABEL:g}", is_object & ~_is_within(labels[..., :4]).all(axis=-1)),
             ("w and h must be above 0", is_object & ~((w > 0) & (h > 0))),
-            ("w * h must be below 2", is_object & ~(w * h < 2)),
             _class_rule(labels, is_object, num_classes if corner else None),
         ]
 
 
-def _center_and_size(labels: _Labels, corner: bool) -> tuple[_Labels, ...]:
+def _size(labels: _Labels, corner: bool) -> tuple[_Labels, _Labels]:
     a, b, c, d = np.moveaxis(labels[..., :4], -1, 0)
-    return ((a + c) / 2, (b + d) / 2, c - a, d - b) if corner else (a, b, c, d)
+    return (c - a, d - b) if corner else (c, d)
 
 
 def _class_rule(labels: _Labels, is_object: _Mask, num_classes: int | None) -> _Rule:
@@ -120,43 +180,46 @@ def _class_rule(labels: _Labels, is_object: _Mask, num_classes: int | None) -> _
         return f"the class index must be within [0, {num_classes})", is_object & ~((index >= 0) & (index < num_classes))
     # Most cells hold no object: only the others' scores are read.
     bad = np.zeros(is_object.shape, np.bool_)
-    scores = labels[is_object, _FIRST_CLASS:]
-    bad[is_object] = ~(_within_0_and_1(scores).all(axis=-1) & (scores > 0).any(axis=-1))
-    return "class scores must be within [0, 1], and one of them above 0", bad
+    bad[is_object] = ~_is_weight(labels[is_object, _FIRST_CLASS:]).all(axis=-1)
+    return f"class scores must be within [0, {LARGEST_LABEL:g}]", bad
 
 
 def _check_ssd_targets(labels: _Labels, layout: SSDLayout) -> None:
-    if labels.ndim != 3:
-        raise ValueError(f"y_true: expected shape [batch, boxes, width] for SSD labels, got {list(labels.shape)}")
     columns = layout.resolve(labels.shape[-1])
     assert columns.num_classes is not None
     classes = labels[..., columns.class_column : columns.class_column + columns.num_classes]
     offsets = labels[..., columns.box_column : columns.box_column + 4]
-    rules: list[_Rule] = [("class labels must be finite and at least 0", np.any(~_is_weight(classes), axis=-1))]
+    rules: list[_Rule] = [
+        (f"class labels must be within [0, {LARGEST_LABEL:g}]", np.any(~_is_weight(classes), axis=-1))
+    ]
     if columns.positive_column is None:
         positive = classes[..., 1:].max(axis=-1)
     else:
         positive = labels[..., columns.positive_column]
-        rules.append(("the positive flag must be finite and at least 0", ~_is_weight(positive)))
-    rules.append(("offsets of a positive box must be finite", (positive != 0) & ~np.isfinite(offsets).all(axis=-1)))
+        rules.append((f"the positive flag must be within [0, {LARGEST_LABEL:g}]", ~_is_weight(positive)))
+    bad_offsets = (positive != 0) & np.any(~_is_within(offsets), axis=-1)
+    rules.append((f"offsets of a positive box must be within {LARGEST_LABEL:g}", bad_offsets))
     found, lines = _broken(labels, rules, lambda index: f"image {index[0]}, box {index[1]}", "labels")
     _raise_for(lines, found, "boxes")
 
 
 def _is_weight(labels: _Labels) -> _Mask:
-    return np.isfinite(labels) & (labels >= 0)
+    """False for NaN, here and below."""
+    return (labels >= 0) & (labels <= LARGEST_LABEL)
 
 
-def _within_0_and_1(labels: _Labels) -> _Mask:
-    """False for NaN."""
-    return (labels >= 0) & (labels <= 1)
+def _is_within(labels: _Labels) -> _Mask:
+    return (labels >= -LARGEST_LABEL) & (labels <= LARGEST_LABEL)
 
 
 def _as_labels(name: str, value: Any) -> _Labels:
-    labels = np.asarray(value)
+    try:
+        labels = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}: {error}") from error
     # ml_dtypes' bfloat16 is of kind V, and a number all the same.
     if labels.dtype.kind not in "fiub" and labels.dtype.name != "bfloat16":
-        raise TypeError(f"{name}: expected a numeric dtype, got {labels.dtype}")
+        raise TypeError(f"{name}: expected a numeric dtype, got {labels.dtype} from {type(value).__name__}")
     with np.errstate(over="ignore", invalid="ignore"):
         return labels.astype(np.float32, copy=False)
 

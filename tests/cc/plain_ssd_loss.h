@@ -46,7 +46,7 @@ PlainSsdBox ReadPlainBox(const SsdLayout& layout, const Compute<T>* truth, const
     box.offsets[i] = truth[layout.box_column + i];
     box.predicted[i] = ToDouble(prediction[layout.box_column + i]);
   }
-  const auto is_weight = [](double x) { return std::isfinite(x) && x >= 0; };
+  const auto is_weight = [](double x) { return x >= 0 && x <= 1e6; };
   box.valid = std::all_of(box.labels.begin(), box.labels.end(), is_weight);
   box.positive = *std::max_element(box.labels.begin() + 1, box.labels.end());
   box.negative = box.labels[0];
@@ -56,7 +56,7 @@ PlainSsdBox ReadPlainBox(const SsdLayout& layout, const Compute<T>* truth, const
     box.valid = box.valid && is_weight(box.positive);
   }
   if (box.positive > 0) {
-    box.valid = box.valid && std::all_of(box.offsets, box.offsets + 4, [](double x) { return std::isfinite(x); });
+    box.valid = box.valid && std::all_of(box.offsets, box.offsets + 4, [](double x) { return std::fabs(x) <= 1e6; });
   }
   if (!box.valid) box.positive = box.negative = 0;
   return box;
@@ -129,7 +129,7 @@ inline PlainScales PlainNormalizers(Normalizer normalizer, double images, double
   const double per_batch = images / std::max(1.0, batch_positives), per_image = 1 / std::max(1.0, n_pos);
   if (normalizer == Normalizer::kBatch) return {per_batch, per_batch};
   if (normalizer == Normalizer::kImage) return {per_image, per_image};
-  return {n_pos + n_kept > 0 ? 1 / (n_pos + n_kept) : 0, per_image};
+  return {n_pos + n_kept > 0 ? 1 / (n_pos + n_kept) : 0, n_pos > 0 ? 1 / n_pos : 1};
 }
 
 // `options` holds a resolved layout.

@@ -58,10 +58,12 @@ inline PlainTerm PlainCrossEntropyTerm(double x, double y, double label_magnitud
 
 inline PlainTerm PlainFocalTerm(double x, double y) {
   const double p = PlainSigmoid(x), alpha = 0.25 * y + 0.75 * (1 - y);
+  const double alpha_magnitude = 0.25 * y + 0.75 * std::fabs(1 - y);
   const double not_true = y * PlainSigmoid(-x) + (1 - y) * p;
   const double cross_entropy = PlainSigmoidCrossEntropy(x, y);
   const double slope = (1 - 2 * y) * p * PlainSigmoid(-x);
-  const double magnitude = 3 * alpha * (not_true + kPlainRounding);
+  const double not_true_magnitude = y * PlainSigmoid(-x) + std::fabs(1 - y) * p;
+  const double magnitude = 3 * alpha_magnitude * (not_true_magnitude + kPlainRounding);
   const double rounded = RoundedMagnitude(PlainSoftplus(x) + std::fabs(x) * y);
   return {PlainLogitLoss(x, PlainProduct(alpha * not_true * not_true, cross_entropy), magnitude * rounded),
           {alpha * (2 * PlainProduct(not_true * slope, cross_entropy) + not_true * not_true * (p - y)),
@@ -89,23 +91,20 @@ PlainCell ReadPlainCell(const YoloV3LossOptions& options, int64_t num_classes, c
                 Wide(label[3]) - label[1]};
   }
   cell.valid = std::all_of(label, label + 5, [](L x) { return std::isfinite(x); });
-  cell.valid = cell.valid && cell.objectness >= 0 && cell.objectness <= 1;
+  cell.valid = cell.valid && cell.objectness >= 0 && cell.objectness <= 1e6;
   cell.has_object = cell.valid && cell.objectness != 0;
   if (!cell.has_object) return cell;
-  const Box<Wide>& box = cell.box;
-  cell.valid = box.w > 0 && box.h > 0 && box.w * box.h < 2 && box.x >= 0 && box.x <= 1 && box.y >= 0 && box.y <= 1;
+  cell.valid = cell.box.w > 0 && cell.box.h > 0 &&
+               std::all_of(label, label + 4, [](L x) { return std::fabs(static_cast<double>(x)) <= 1e6; });
   if (corner) {
     const double index = label[5];
     if (!(index >= 0 && index < static_cast<double>(num_classes))) cell.valid = false;
     if (cell.valid) cell.classes[static_cast<size_t>(index)] = 1;
   } else {
-    double sum = 0;
     for (int64_t c = 0; c < num_classes; ++c) {
       const double score = cell.classes[c] = label[5 + c];
-      if (!(score >= 0 && score <= 1)) cell.valid = false;
-      sum += score;
+      if (!(score >= 0 && score <= 1e6)) cell.valid = false;
     }
-    if (!(sum > 0)) cell.valid = false;
   }
   cell.has_object = cell.valid;
   return cell;
@@ -188,7 +187,8 @@ inline PlainBoxTerm PlainCoordinateTerm(const YoloCellOptions& options, const Pl
   const double cells[2] = {place.column, place.row};
   const double lengths[2] = {static_cast<double>(cell.box.w), static_cast<double>(cell.box.h)};
   for (int axis = 0; axis < 2; ++axis) {
-    const double x = logits[axis], y = centers[axis] - cells[axis], magnitude = centers[axis] + cells[axis] + 1;
+    const double x = logits[axis], y = centers[axis] - cells[axis];
+    const double magnitude = std::fabs(centers[axis]) + cells[axis] + 1;
     if (classic) {
       const PlainTerm cross_entropy = PlainCrossEntropyTerm(x, y, magnitude);
       term.xy += cross_entropy.loss;

@@ -117,7 +117,7 @@ class SsdRowGenerator {
   // Makes the row invalid, and returns whether it could.
   bool Spoil(double positive, Row* row) {
     const SsdLayout& layout = options_.layout;
-    const double bad = Any({-1, -0.0625, kNan, HUGE_VAL, -HUGE_VAL});
+    const double bad = Any({-1, -0.0625, 1.0625e6, 1e38, kNan, HUGE_VAL, -HUGE_VAL});
     switch (random_.Below(3)) {
       case 0:
         row->truth[layout.class_column + random_.Below(layout.num_classes)] = bad;
@@ -126,7 +126,8 @@ class SsdRowGenerator {
         if (layout.has_positive_column) row->truth[layout.positive_column] = bad;
         return layout.has_positive_column;
       default:
-        if (positive > 0) row->truth[layout.box_column + random_.Below(4)] = Any({kNan, HUGE_VAL, -HUGE_VAL});
+        if (positive > 0)
+          row->truth[layout.box_column + random_.Below(4)] = Any({kNan, -1.0625e6, 1e38, HUGE_VAL, -HUGE_VAL});
         return positive > 0;
     }
   }
@@ -208,7 +209,8 @@ SsdRun<T> RunSsdLossBy(const SsdShape& shape, int64_t gradient_offset, const For
                                                  n_pos.data(), n_kept.data(), num_invalid.data(), selection.data()});
   if (!first.ok()) return {first, {}, {}, {}, {}, {}, {}, {}, {}, {}};
   const Status second = backward(SsdLossResiduals<L>{n_pos.data(), n_kept.data(), selection.data()}, gradient.data());
-  return {second,         loss.values(),   positive.values(),    negative.values(),  localization.values(),
+  const Status& last = second.ok() ? first : second;
+  return {last,           loss.values(),   positive.values(),    negative.values(),  localization.values(),
           n_pos.values(), n_kept.values(), num_invalid.values(), selection.values(), gradient.values()};
 }
 

@@ -29,7 +29,7 @@ PlainSsdLoss PlainOf(const SsdCase<T>& given) {
 
 template <class T>
 void CheckAgainstPlain(const SsdRun<T>& got, const PlainSsdLoss& want) {
-  CHECK_EQUAL(got.status.message(), "");
+  CHECK(got.status.ok());
   CHECK_BITS_EQUAL(got.selection, want.selection);
   CHECK_BITS_EQUAL(got.num_invalid, want.num_invalid);
   CHECK_BITS_EQUAL(got.n_pos, std::vector<Compute<T>>(want.n_pos.begin(), want.n_pos.end()));

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cfloat>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -116,6 +117,51 @@ TEST(NestedCallsOnOnePoolFromSeveralThreadsFinish) {
     for (std::thread& thread : callers) thread.join();
     CHECK_EQUAL(items.load(), int64_t{4 * 20 * 12 * 40});
   }
+}
+
+TEST(APoolGrowsAndNeverShrinks) {
+  ThreadPool pool(2);
+  int most = 2;
+  for (int threads : {1, 5, 3, -1}) {
+    pool.Grow(threads);
+    most = std::max(most, threads);
+    CHECK_EQUAL(pool.NumThreads(), most);
+    CHECK(RangesOf(pool, 100, 7) == ExpectedRanges(100, 7));
+  }
+}
+
+TEST(APartOfAPoolHasNoMoreThreadsThanThePool) {
+  ThreadPool pool(3);
+  for (int threads : {1, 2, 3, 9}) {
+    SomeThreads some(pool, threads);
+    CHECK_EQUAL(some.NumThreads(), std::min(threads, 3));
+    CHECK(RangesOf(some, 100, 7) == ExpectedRanges(100, 7));
+  }
+}
+
+// Where memory runs out, all the work is done before the exception leaves: helpers refer to the caller's frame.
+TEST(TheWorkIsDoneWhereHelpersCannotBeScheduled) {
+  class OutOfMemory final : public Executor {
+   public:
+    int NumThreads() const override { return 9; }
+    void Schedule(std::function<void()> task) override {
+      if (++scheduled > 2) throw std::bad_alloc();
+      pool.Schedule(std::move(task));
+    }
+    int scheduled = 0;
+    ThreadPool pool{3};
+  };
+  OutOfMemory executor;
+  std::atomic<int64_t> done{0};
+  bool thrown = false;
+  try {
+    ParallelFor(executor, 1000, 7, [&](int64_t begin, int64_t end) { done += end - begin; });
+  } catch (const std::bad_alloc&) {
+    thrown = true;
+  }
+  CHECK(thrown);
+  CHECK_EQUAL(done.load(), 1000);
+  CHECK_EQUAL(executor.scheduled, 3);
 }
 
 TEST(ThePoolRunsWhatWasScheduledBeforeItEnds) {

@@ -53,6 +53,14 @@ TEST(TwoClassesAtLeast) {
   CheckRefuses({-5, 0, 4, false, 0}, 33, expected + "-5 in rows of 33 columns");
 }
 
+TEST(TooFewClassesAreRefusedForAnyWidth) {
+  const std::string expected = "layout: expected at least 2 classes (background and one more), got ";
+  CHECK_EQUAL(CheckLayout({1, 0, 4, false, 0}).message(), expected + "1");
+  CHECK_EQUAL(CheckLayout({-5, 0, 4, false, 0}).message(), expected + "-5");
+  CHECK(CheckLayout({}).ok());
+  CHECK(CheckLayout({2, 0, 4, false, 0}).ok());
+}
+
 TEST(ClassesLieWithinTheRow) {
   const std::string expected = "layout: expected class_column to name 21 columns within a row of 33, got first column ";
   CheckRefuses({0, 13, -12, false, 0}, 33, expected + "13");
@@ -74,6 +82,32 @@ TEST(ThePositiveFlagLiesWithinTheRow) {
       "layout: expected positive_column to name 1 columns within a row of 33, got first column ";
   CheckRefuses({0, 4, 0, true, 33}, 33, expected + "33");
   CheckRefuses({0, 4, 0, true, -34}, 33, expected + "-1");
+}
+
+TEST(ClassesAndOffsetsShareNoColumn) {
+  const std::string expected = "layout: expected columns of their own for classes and offsets, got classes in ";
+  CheckRefuses({21, 0, -12, false, 0}, 25, expected + "0 to 20 and offsets in 13 to 16 of rows of 25 columns");
+  CheckRefuses({3, 2, 0, false, 0}, 9, expected + "2 to 4 and offsets in 0 to 3 of rows of 9 columns");
+  CheckResolves({3, 2, 5, false, 0}, 9, {3, 2, 5, false, 0});
+}
+
+TEST(AnExactWidthIsThatOfTheClasses) {
+  const SsdLayout ssd_keras = {21, 0, 21, false, 0, true}, rykov8 = {21, 4, 0, true, -8, true};
+  CheckResolves(ssd_keras, 25, {21, 0, 21, false, 0});
+  CheckResolves(ssd_keras, 33, {21, 0, 21, false, 0});
+  CheckResolves(rykov8, 33, {21, 4, 0, true, 25});
+  const std::string counted = " columns for num_classes=21, which counts the background, got ";
+  for (int64_t width : {0, 24, 26, 29, 32, 34, 4096}) {
+    CheckRefuses(ssd_keras, width,
+                 "num_classes: expected rows of num_classes + 4 = 25 or num_classes + 12 = 33" + counted +
+                     std::to_string(width) + " columns");
+  }
+  CheckRefuses(rykov8, 25, "num_classes: expected rows of num_classes + 12 = 33" + counted + "25 columns");
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  CheckRefuses({kMost, 0, kMost, false, 0, true}, 33,
+               "num_classes: expected rows of num_classes + 4 = 9223372036854775811 or num_classes + 12 = "
+               "9223372036854775819 columns for num_classes=9223372036854775807, which counts the background, got 33 "
+               "columns");
 }
 
 TEST(ColumnsBeyondAnyRowAreRefused) {

@@ -454,18 +454,39 @@ TEST(WrongOptionsAreRefused) {
     CheckRefused(bad, message);
   };
   const std::string alpha = "alpha: expected a finite number of at least 0, got ";
+  const std::string shape = ": y_true and y_pred have shape [1,1,6]";
   check_refused([](SsdLossOptions*) {}, "");
   check_refused([](SsdLossOptions* options) { options->alpha = -1; }, alpha + "-1");
   check_refused([](SsdLossOptions* options) { options->alpha = HUGE_VALF; }, alpha + "inf");
   check_refused([](SsdLossOptions* options) { options->alpha = static_cast<float>(kNan); }, alpha + "nan");
   check_refused([](SsdLossOptions* options) { options->mining.neg_pos_ratio = -0.5f; },
-                "neg_pos_ratio: expected a finite number of at least 0, got -0.500000");
+                "neg_pos_ratio: expected a finite number of at least 0, got -0.5");
   check_refused([](SsdLossOptions* options) { options->mining.n_neg_min = -1; },
                 "n_neg_min: expected at least 0, got -1");
   check_refused([](SsdLossOptions* options) { options->layout.num_classes = 1; },
-                "layout: expected at least 2 classes (background and one more), got 1 in rows of 6 columns");
+                "layout: expected at least 2 classes (background and one more), got 1 in rows of 6 columns" + shape);
   check_refused([](SsdLossOptions* options) { options->layout.box_column = 3; },
-                "layout: expected box_column to name 4 columns within a row of 6, got first column 3");
+                "layout: expected box_column to name 4 columns within a row of 6, got first column 3" + shape);
+}
+
+TEST(OptionsAreCheckedBeforeTheShapeIsKnown) {
+  SsdLossOptions options;
+  CHECK_EQUAL(CheckSsdOptions(options).message(), "");
+  options.layout.num_classes = 1;
+  CHECK_EQUAL(CheckSsdOptions(options).message(),
+              "layout: expected at least 2 classes (background and one more), got 1");
+  options.alpha = HUGE_VALF;
+  CHECK_EQUAL(CheckSsdOptions(options).message(), "alpha: expected a finite number of at least 0, got inf");
+}
+
+TEST(ShapesTooLargeToCountAreRefused) {
+  const int64_t most = std::numeric_limits<int64_t>::max();
+  CHECK_EQUAL(CheckSsdShape({0, most, 33}).message(),
+              "y_pred: expected at most 2147483647 boxes in a batch, got shape [0,9223372036854775807,33]");
+  CHECK_EQUAL(CheckSsdShape({-1, 1000, most}).message(),
+              "y_pred: expected at most 1099511627776 numbers in a batch, got shape [?,1000,9223372036854775807]");
+  CHECK_EQUAL(CheckSsdShape({32, 8732, 33}).message(), "");
+  CHECK_EQUAL(CheckSsdShape({-1, -1, -1}).message(), "");
 }
 
 TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
@@ -474,7 +495,7 @@ TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
   const int64_t images = 2, boxes = 2000;
   SsdCase<float> good = {{}, {images, boxes, layout.width}, {}, {}, {1, 1}};
   good.options.layout = layout.layout;
-  good.options.invalid_is_error = true;
+  good.options.invalid_targets = InvalidTargets::kError;
   good.y_true.assign(images * boxes * layout.width, 0);
   good.y_pred.assign(images * boxes * layout.width, 0.5f);
   ThreadPool pool(2);
@@ -488,13 +509,18 @@ TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
     set(&bad, image, box, column, value);
     // Later ones are not what is named.
     set(&bad, 1, 1999, class_column, -7);
-    CHECK_EQUAL(RunSsdLoss(bad, pool).status.message(),
-                "y_true: expected finite, non-negative classes and finite offsets of positives "
-                "(invalid_targets=\"error\"), got " +
-                    what + " in image " + check::Show(image) + ", box " + check::Show(box));
-    bad.options.invalid_is_error = false;
+    const std::string rule = "expected classes from 0 to 1e+06 and offsets of positives from -1e+06 to 1e+06";
+    const std::string found = "got " + what + " in image " + check::Show(image) + ", box " + check::Show(box);
+    CHECK_EQUAL(RunSsdLoss(bad, pool).status.message(), "y_true: " + rule + " (invalid_targets=\"error\"), " + found);
+    bad.options.invalid_targets = InvalidTargets::kIgnore;
     const SsdRun<float> ignored = RunSsdLoss(bad, pool);
-    CHECK_EQUAL(ignored.status.message(), "");
+    CHECK(ignored.status.ok());
+    CHECK_EQUAL(ignored.status.message(),
+                "y_true: 2 invalid label(s) of this batch are left out of the loss. The first: " + rule + ", " + found +
+                    ". detloss.check_targets lists them all. This is said once per process, and not with "
+                    "invalid_targets=\"silent\".");
+    bad.options.invalid_targets = InvalidTargets::kSilent;
+    CHECK_EQUAL(RunSsdLoss(bad, pool).status.message(), "");
     CHECK_EQUAL(ignored.num_invalid[0] + ignored.num_invalid[1], 2);
   };
   check_named(0, 0, class_column, kNan, "class 0 = nan");
@@ -503,13 +529,50 @@ TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
   check_named(1, 1500, flag_column, -1, "positive flag 0 = -1");
   check_named(1, 1998, box_column + 3, -HUGE_VAL, "offset 3 = -inf");
   check_named(0, 1023, box_column, kNan, "offset 0 = nan");
+  check_named(0, 7, class_column + 1, 1e38, "class 1 = 1e+38");
+  check_named(0, 8, box_column + 1, -2e6, "offset 1 = -2e+06");
+}
+
+TEST(RowsWithoutTheUnusedColumnsAreNotTakenForFewerClasses) {
+  SerialExecutor serial;
+  const int64_t classes = 17, boxes = 20, width = classes + 4;  // taken for 9 classes and 12 columns
+  SsdCase<float> given = {{}, {1, boxes, width}, {}, {}, {1}};
+  given.y_true.assign(boxes * width, 0);
+  given.y_pred.assign(boxes * width, 1.0f / 17);
+  for (int64_t box = 0; box < boxes; ++box) given.y_true[box * width] = 1;
+  CHECK_EQUAL(RunSsdLoss(given, serial).status.message(), "");
+  for (const int64_t box : {3, 10, 11}) {  // the first within the nine classes
+    given.y_true[box * width] = 0;
+    given.y_true[box * width + 5 + box] = 1;
+    given.y_true[box * width + classes] = -0.25f;
+  }
+  const SsdRun<float> got = RunSsdLoss(given, serial);
+  CHECK(got.status.ok());
+  CHECK_EQUAL(got.status.message(),
+              "y_true: rows of 21 columns were taken for 9 classes and 12 more columns, but 2 boxes of this batch have "
+              "a label behind these classes and none in them. Pass num_classes, which counts the background, or a "
+              "layout. This is said once per process, and not with invalid_targets=\"silent\".");
+  given.options.layout.num_classes = classes;
+  given.options.layout.box_column = classes;
+  CHECK_EQUAL(RunSsdLoss(given, serial).status.message(), "");
+}
+
+// Neutral boxes as ssd_keras encodes them: prior box and variances, or nothing, behind the offsets.
+TEST(NeutralBoxesAreNoLabelsBehindTheClasses) {
+  SerialExecutor serial;
+  const int64_t width = 9 + 12;
+  SsdCase<float> given = {{}, {1, 3, width}, std::vector<float>(3 * width, 0), {}, {1}};
+  given.y_pred.assign(3 * width, 1.0f / 9);
+  const float prior[] = {0, 0, 0, 0, 0.5f, 0.5f, 1, 1, 0.1f, 0.1f, 0.2f, 0.2f};
+  std::copy(prior, prior + 12, given.y_true.begin() + 9);
+  CHECK_EQUAL(RunSsdLoss(given, serial).status.message(), "");
 }
 
 // Labels of boxes that are no positives may hold anything as offsets.
 TEST(OffsetsOfOtherBoxesAreNoError) {
   SerialExecutor serial;
   SsdLossOptions options;
-  options.invalid_is_error = true;
+  options.invalid_targets = InvalidTargets::kError;
   const float nan = static_cast<float>(kNan);
   const SsdRun<float> got =
       RunSsdLoss(SmallCase(options, {1, 0, nan, nan, nan, nan}, {0.5f, 0.5f, nan, nan, nan, nan}), serial);

@@ -105,7 +105,7 @@ TEST(BitsDoNotDependOnTheOrderOfBlocks) {
 
 TEST(ErrorsOnInvalidTargetsAreRefused) {
   SsdLossOptions options;
-  options.invalid_is_error = true;
+  options.invalid_targets = InvalidTargets::kError;
   const SsdCase<float> given = MakeSsdCase<float>(options, LayoutsOf(5)[0], {}, 1);
   CHECK_EQUAL(RunOnDevice(given).status.message(),
               "invalid_targets: expected \"ignore\" on a GPU, got \"error\"; detloss.check_targets checks labels "

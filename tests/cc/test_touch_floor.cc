@@ -47,4 +47,16 @@ TEST(TheGradientIsZeroButForOneElementInSoManyRows) {
   }
 }
 
+TEST(RowsOfAnyWidthAreWritten) {
+  ThreadPool pool(2);
+  for (int64_t row_bytes : {2046, 2048, 2050, 100'000}) {
+    constexpr int64_t kRows = 70;
+    const GuardedBuffer<char> gradient(kRows * row_bytes);
+    TouchBackward(gradient.data(), row_bytes, kRows, 3, pool);
+    std::vector<char> want(kRows * row_bytes, 0);
+    for (int64_t row = 0; row < kRows; row += 3) want[row * row_bytes] = 1;
+    CHECK_BITS_EQUAL(gradient.values(), want);
+  }
+}
+
 }  // namespace detloss

@@ -401,7 +401,7 @@ TEST(WrongOptionsAreRefused) {
   check_refused([](Options* options) { options->class_weights = {1}; },
                 "class_weights: expected 2 numbers, one per class, got 1");
   check_refused([](Options* options) { options->ignore.thresh = -0.5f; },
-                "ignore_thresh: expected a finite number of at least 0, got -0.500000");
+                "ignore_thresh: expected a finite number of at least 0, got -0.5");
   check_refused([](Options* options) { options->ignore.thresh = HUGE_VALF; },
                 "ignore_thresh: expected a finite number of at least 0, got inf");
   const std::string smoothing = "label_smoothing: expected a number from 0 to below 1, got ";
@@ -415,12 +415,40 @@ TEST(WrongOptionsAreRefused) {
   check_refused([&](Options* options) { options->cell.no_object_weight = -nan; }, "no_object_weight" + weight + "nan");
   check_refused([](Options* options) { options->cell.class_weight = -2; }, "class_weight" + weight + "-2");
   check_refused([](Options* options) { options->class_weights = {1, -0.5f}; }, "class_weights" + weight + "-0.5");
-  check_refused([](Options* options) { options->anchors[1] = 0; }, "anchors: expected finite numbers above 0, got 0");
-  check_refused([](Options* options) { options->anchors[0] = HUGE_VALF; },
-                "anchors: expected finite numbers above 0, got inf");
-  check_refused([](Options* options) { options->grid_sense = {0.5f}; }, "grid_sense: expected at least 1, got 0.5");
-  check_refused([&](Options* options) { options->grid_sense = {nan}; }, "grid_sense: expected at least 1, got nan");
-  check_refused([](Options* options) { options->strides = {-1}; }, "strides: expected at least 0, got -1");
+  const std::string anchors = "anchors: expected finite numbers above 0 that are not subnormal, got ";
+  check_refused([](Options* options) { options->anchors[1] = 0; }, anchors + "0");
+  check_refused([](Options* options) { options->anchors[0] = HUGE_VALF; }, anchors + "inf");
+  check_refused([](Options* options) { options->anchors[0] = 1e-40f; }, anchors + "9.99995e-41");
+  const std::string sense = "grid_sense: expected a finite number of at least 1, got ";
+  check_refused([](Options* options) { options->grid_sense = {0.5f}; }, sense + "0.5");
+  check_refused([&](Options* options) { options->grid_sense = {nan}; }, sense + "nan");
+  check_refused([](Options* options) { options->grid_sense = {HUGE_VALF}; }, sense + "inf");
+  const std::string strides = "strides: expected integers from 0 to 1048576, got ";
+  check_refused([](Options* options) { options->strides = {-1}; }, strides + "-1");
+  check_refused([](Options* options) { options->strides = {1048577}; }, strides + "1048577");
+  check_refused([](Options* options) { options->strides = {1048576}; }, "");
+}
+
+TEST(OptionsAreCheckedBeforeTheShapeIsKnown) {
+  YoloV3LossOptions options;
+  options.anchors = {1, 1, 1, 1};
+  options.strides = {32, 16};
+  options.class_weights = {1, 1, 1};
+  CHECK_EQUAL(CheckYoloV3Options(options, size_t{2}).message(), "");
+  CHECK_EQUAL(CheckYoloV3Options(options, size_t{1}).message(), "strides: expected 1 numbers, one per scale, got 2");
+  options.class_weights[1] = -1;
+  CHECK_EQUAL(CheckYoloV3Options(options, size_t{2}).message(),
+              "class_weights: expected a finite number of at least 0, got -1");
+}
+
+TEST(ShapesTooLargeToCountAreRefused) {
+  const int64_t large = int64_t{1} << 32;
+  CHECK_EQUAL(CheckYoloV3Shape({0, 1, 1, {{8, 8}, {large, large / 2}}}).message(),
+              "y_pred[1]: expected at most 2147483647 cells times anchors in a batch, got shape "
+              "[0,4294967296,2147483648,1,6]");
+  CHECK_EQUAL(CheckYoloV3Shape({-1, 3, large / 2, {{-1, 1000}}}).message(),
+              "y_pred[0]: expected at most 1099511627776 numbers in a batch, got shape [?,?,1000,3,2147483653]");
+  CHECK_EQUAL(CheckYoloV3Shape({-1, 3, -1, {{-1, -1}}}).message(), "");
 }
 
 TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
@@ -428,7 +456,7 @@ TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
   const auto check_named = [&](std::vector<float> label, bool corner, const std::string& rule,
                                const std::string& values) {
     YoloCase<float> given;
-    given.options.invalid_is_error = true;
+    given.options.invalid_targets = InvalidTargets::kError;
     given.options.cell.corner_targets = corner;
     given.options.anchors.assign(12, 0.5f);
     given.options.strides = {0, 0};
@@ -443,8 +471,8 @@ TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
       const int64_t row = ((image * cells.height + y) * cells.width + x) * 3 + anchor;
       std::copy(label.begin(), label.end(), given.y_true[scale].begin() + row * static_cast<int64_t>(columns));
     };
-    const std::string text =
-        "y_true: expected " + rule + " (invalid_targets=\"error\"), got [" + values + "] in image ";
+    const std::string found = ", got [" + values + "] in image ";
+    const std::string text = "y_true: expected " + rule + " (invalid_targets=\"error\")" + found;
     set(1, 1, 14, 19, 2);  // the last row of all
     CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(), text + "1, scale 1, cell (14, 19), anchor 2");
     set(1, 1, 9, 7, 1);  // in the image's second block
@@ -453,34 +481,72 @@ TEST(InvalidTargetsAreNamedWhereTheyAreErrors) {
     CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(), text + "0, scale 1, cell (0, 19), anchor 0");
     set(0, 1, 1, 0, 2);
     CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(), text + "1, scale 0, cell (1, 0), anchor 2");
-    given.options.invalid_is_error = false;
+    given.options.invalid_targets = InvalidTargets::kIgnore;
     const YoloRun<float> ignored = RunYoloV3Loss(given, pool);
-    CHECK_EQUAL(ignored.status.message(), "");
+    CHECK(ignored.status.ok());
+    CHECK_EQUAL(ignored.status.message(),
+                "y_true: 4 invalid label(s) of this batch are left out of the loss. The first: expected " + rule +
+                    found +
+                    "1, scale 0, cell (1, 0), anchor 2. detloss.check_targets lists them all. This is said once per "
+                    "process, and not with invalid_targets=\"silent\".");
     CHECK_BITS_EQUAL(ignored.num_invalid, (std::vector<int32_t>{1, 3}));
+    given.options.invalid_targets = InvalidTargets::kSilent;
+    const YoloRun<float> silent = RunYoloV3Loss(given, pool);
+    CHECK_EQUAL(silent.status.message(), "");
+    CHECK_BITS_EQUAL(silent.num_invalid, (std::vector<int32_t>{1, 3}));
   };
   const float nan = static_cast<float>(kNan);
-  const std::string finite = "box and objectness finite, objectness from 0 to 1";
+  const std::string finite = "box and objectness finite, objectness from 0 to 1e+06";
   check_named({nan, 0, 0, 0, 0, 0, 0}, false, finite, "nan, 0, 0, 0, 0, 0, 0");
-  check_named({0.5f, 0.5f, 0.5f, 0.5f, 1.5f, 0, 1}, false, finite, "0.5, 0.5, 0.5, 0.5, 1.5, 0, 1");
+  check_named({0.5f, 0.5f, 0.5f, 0.5f, -1.5f, 0, 1}, false, finite, "0.5, 0.5, 0.5, 0.5, -1.5, 0, 1");
+  check_named({0.5f, 0.5f, 0.5f, 0.5f, 1e38f, 0, 1}, false, finite, "0.5, 0.5, 0.5, 0.5, 1e+38, 0, 1");
   check_named({0.5f, 0.5f, 0.5f, HUGE_VALF, 1, 0, 1}, false, finite, "0.5, 0.5, 0.5, inf, 1, 0, 1");
   check_named({0.5f, 0.5f, 0.5f, 0, 1, 0, 1}, false, "width and height above 0", "0.5, 0.5, 0.5, 0, 1, 0, 1");
-  check_named({0.5f, 0.5f, 2, 1, 0.25f, 0, 1}, false, "an area below 2, in units of the image",
-              "0.5, 0.5, 2, 1, 0.25, 0, 1");
-  check_named({0.5f, 13, 0.5f, 0.5f, 1, 0, 1}, false, "a centre inside the image, 0 to 1",
-              "0.5, 13, 0.5, 0.5, 1, 0, 1");
-  const std::string classes = "classes from 0 to 1, one at least above 0";
-  check_named({0.5f, 0.5f, 0.5f, 0.5f, 1, 0, 0}, false, classes, "0.5, 0.5, 0.5, 0.5, 1, 0, 0");
-  check_named({0.5f, 0.5f, 0.5f, 0.5f, 1, 2, 1}, false, classes, "0.5, 0.5, 0.5, 0.5, 1, 2, 1");
+  const std::string coordinates = "coordinates from -1e+06 to 1e+06";
+  check_named({0.5f, 0.5f, 2e6f, 1, 0.25f, 0, 1}, false, coordinates, "0.5, 0.5, 2e+06, 1, 0.25, 0, 1");
+  check_named({0.5f, -2e6f, 0.5f, 0.5f, 1, 0, 1}, false, coordinates, "0.5, -2e+06, 0.5, 0.5, 1, 0, 1");
+  const std::string classes = "class scores from 0 to 1e+06";
+  check_named({0.5f, 0.5f, 0.5f, 0.5f, 1, 0, -1}, false, classes, "0.5, 0.5, 0.5, 0.5, 1, 0, -1");
+  check_named({0.5f, 0.5f, 0.5f, 0.5f, 1, nan, 1}, false, classes, "0.5, 0.5, 0.5, 0.5, 1, nan, 1");
   check_named({0.5f, 0.25f, 0.25f, 0.5f, 1, 0}, true, "width and height above 0", "0.5, 0.25, 0.25, 0.5, 1, 0");
   check_named({0.25f, 0.25f, 0.5f, 0.5f, 1, 2}, true, "a class index from 0 to 1", "0.25, 0.25, 0.5, 0.5, 1, 2");
   check_named({0.25f, 0.25f, 0.5f, 0.5f, 1, -1}, true, "a class index from 0 to 1", "0.25, 0.25, 0.5, 0.5, 1, -1");
+}
+
+// Elsewhere, invalid labels of other kinds are left out.
+TEST(OnlyClassesOutOfRangeAreErrorsOnRequest) {
+  ThreadPool pool(2);
+  YoloCase<float> given;
+  given.options.invalid_targets = InvalidTargets::kClassError;
+  given.options.cell.corner_targets = true;
+  given.options.anchors.assign(2, 0.5f);
+  given.options.strides = {0};
+  given.shape = {2, 1, 3, {{30, 30}}};
+  given.y_true = {std::vector<float>(2 * 900 * 6, 0)};
+  given.y_pred = {std::vector<float>(2 * 900 * 8, 0)};
+  given.loss_gradient = {1, 1};
+  const auto set = [&](int64_t row, const std::vector<float>& label) {
+    std::copy(label.begin(), label.end(), given.y_true[0].begin() + row * 6);
+  };
+  set(1, {0.5f, 0.25f, 0.25f, 0.5f, 1, 0});   // swapped corners
+  set(5, {0.25f, 0.25f, 0.5f, 0.5f, 0, 67});  // no object
+  const YoloRun<float> got = RunYoloV3Loss(given, pool);
+  CHECK(got.status.ok());
+  CHECK_EQUAL(got.status.message().substr(0, 28), "y_true: 1 invalid label(s) o");
+  set(900 + 600, {0.25f, 0.25f, 0.5f, 0.5f, 1, 3});
+  const std::string rule = "y_true: expected a class index from 0 to 2 (invalid_targets=\"class_error\"), got ";
+  CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(),
+              rule + "[0.25, 0.25, 0.5, 0.5, 1, 3] in image 1, scale 0, cell (20, 0), anchor 0");
+  set(2, {0.25f, 0.25f, 0.25f, 0.5f, 0.5f, -1});
+  CHECK_EQUAL(RunYoloV3Loss(given, pool).status.message(),
+              rule + "[0.25, 0.25, 0.25, 0.5, 0.5, -1] in image 0, scale 0, cell (0, 2), anchor 0");
 }
 
 // Labels of cells without an object may hold any finite box and any classes.
 TEST(BoxesAndClassesOfOtherRowsAreNoError) {
   SerialExecutor serial;
   YoloV3LossOptions options;
-  options.invalid_is_error = true;
+  options.invalid_targets = InvalidTargets::kError;
   const float nan = static_cast<float>(kNan);
   const YoloRun<float> got =
       RunYoloV3Loss(SmallCase(options, {-3, 1e38f, 1e38f, 3e38f, 0, nan, nan, 3e38f, 3e38f, -3e38f, 0, -0.0f, nan, -1},

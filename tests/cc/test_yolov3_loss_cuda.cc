@@ -114,7 +114,7 @@ TEST(BitsDoNotDependOnTheOrderOfBlocks) {
 TEST(WhatADeviceDoesNotTakeIsRefused) {
   YoloCaseShape shape;
   YoloV3LossOptions options = SomeYoloOptions(1, &shape);
-  options.invalid_is_error = true;
+  options.invalid_targets = InvalidTargets::kError;
   CHECK_EQUAL(RunOnDevice(MakeYoloCase<float>(options, shape, 1)).status.message(),
               "invalid_targets: expected \"ignore\" on a GPU, got \"error\"; detloss.check_targets checks labels "
               "beforehand");

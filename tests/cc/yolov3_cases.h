@@ -135,6 +135,7 @@ class YoloCaseGenerator {
     SetBox(&row);
     row.label[4] = random_.Chance(0.25) ? static_cast<double>(1 + random_.Below(15)) / 16 : 1;
     DrawClasses(row.label.data() + 5);
+    if (random_.Chance(0.1)) MakeUnusual(&row);
     if (random_.Chance(given_.invalid)) Spoil(&row);
     return row;
   }
@@ -157,30 +158,42 @@ class YoloCaseGenerator {
     classes[random_.Below(given_.classes)] = 0.5;
   }
 
+  // What no encoder writes, and the losses take all the same: weights above 1, a centre or an area beyond the image's.
+  void MakeUnusual(Row* row) {
+    const int64_t kind = random_.Below(4);
+    if (kind == 0) {
+      row->label[4] = Any({1 + kUnit, 1.5, 2});
+    } else if (kind == 1) {
+      row->w = 2;
+      row->h = Any({1, 1.5});
+      SetBox(row);
+    } else if (kind == 2) {
+      (random_.Chance(0.5) ? row->x : row->y) = Any({-kUnit, 1 + kUnit, -0.5});
+      SetBox(row);
+    } else if (!corner() && random_.Chance(0.3)) {
+      std::fill_n(row->label.begin() + 5, given_.classes, 0.0);
+    } else if (!corner() && !given_.whole_classes) {
+      row->label[5 + random_.Below(given_.classes)] = Any({1 + kUnit, 2});
+    }
+  }
+
   // One broken rule.
   void Spoil(Row* row) {
     row->valid = row->has_object = false;
-    const int64_t rule = random_.Below(6);
+    const int64_t rule = random_.Below(5);
     if (rule == 0) {
       row->label[random_.Below(5)] = Any({kNan, HUGE_VAL, -HUGE_VAL});
     } else if (rule == 1) {
-      row->label[4] = Any({-0.5, -1e-30, 1 + kUnit, 2});
+      row->label[4] = Any({-0.5, -1e-30, 1.0625e6, 1e38});
     } else if (rule == 2) {
       (random_.Chance(0.5) ? row->w : row->h) = Any({0, -0.25});
       SetBox(row);
     } else if (rule == 3) {
-      row->w = 2;
-      row->h = Any({1, 1.5});
-      SetBox(row);
-    } else if (rule == 4) {
-      (random_.Chance(0.5) ? row->x : row->y) = Any({-kUnit, 1 + kUnit});
-      SetBox(row);
+      row->label[random_.Below(4)] = Any({1.0625e6, 1e38, -1.0625e6});
     } else if (corner()) {
       row->label[5] = Any({-1, -0.5, static_cast<double>(given_.classes), 1e30, kNan, HUGE_VAL});
-    } else if (random_.Chance(0.3)) {
-      std::fill_n(row->label.begin() + 5, given_.classes, 0.0);
     } else {
-      row->label[5 + random_.Below(given_.classes)] = Any({-0.25, 1.25, kNan, HUGE_VAL});
+      row->label[5 + random_.Below(given_.classes)] = Any({-0.25, 1.0625e6, kNan, HUGE_VAL});
     }
   }
 
@@ -363,7 +376,7 @@ YoloRun<T> RunYoloV3LossBy(const YoloCase<T>& given, int64_t gradient_offset, co
   const Status second =
       backward(y_true, y_pred, YoloV3LossResiduals<L>{objectness_gradient.const_data(), selection.const_data()},
                gradient.data());
-  return {second,
+  return {second.ok() ? first : second,
           loss.values(),
           box.values(),
           xy.values(),

@@ -28,5 +28,5 @@ def weights_after_training(replicas: int, kind: str) -> list[float]:
     return [float(value) for variable in model.get_weights() for value in variable.ravel()]
 
 
-kinds = ("yolov3_tf2", "layer", "lambda")
+kinds = ("yolov3_tf2", "layer", "weighted_layer", "lambda")
 print(json.dumps({kind: [weights_after_training(replicas, kind) for replicas in (1, 2)] for kind in kinds}))

@@ -7,15 +7,13 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from detloss.benchmark import machine, paddle_peer
+from detloss.benchmark import command_line, machine, paddle_peer
 from detloss.benchmark.choices import DEVICES, DTYPES, IMPLEMENTATIONS, MODES, PASSES, PEER_MODE, PEERS
-from detloss.benchmark.errors import BenchmarkError, DisagreementError
 from detloss.benchmark.presets import COARSEST_STRIDE, PRESETS, Preset, SSDPreset, YOLOv3Preset
 
 if TYPE_CHECKING:
@@ -37,26 +35,20 @@ _OPTIONS_OF = {
 _SIZES = ("boxes", "image_size", "classes")
 # Both `--mode graph xla` and `--mode graph --mode xla`.
 _SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
-_EXIT_UNAVAILABLE = 2
-_EXIT_DISAGREEMENT = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark with the given or the process's arguments; returns the exit status.
 
-    0: measured; 1: the implementations disagree; 2: what was asked for cannot be measured here.
+    0: measured; 1: the implementations disagree; 2: what was asked for cannot be measured here, or not be written.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
     presets = _presets(parser, options)
+    command_line.check_output_files(parser, options)
     # TensorFlow's messages would tear the progress bar; what goes wrong is raised as well as logged.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        _run(options, presets)
-    except BenchmarkError as error:
-        print(f"detloss-benchmark: {error}", file=sys.stderr)
-        return _EXIT_DISAGREEMENT if isinstance(error, DisagreementError) else _EXIT_UNAVAILABLE
-    return 0
+    return command_line.run_command("detloss-benchmark", lambda: _run(options, presets))
 
 
 def _run(options: argparse.Namespace, presets: Sequence[Preset]) -> None:
@@ -99,9 +91,11 @@ def _run(options: argparse.Namespace, presets: Sequence[Preset]) -> None:
     # A pipe or a file has no width of its own: one that the tables fit into.
     report.print_results(results, Console(width=None if sys.stdout.isatty() else 120))
     if options.json:
-        results.write_json(options.json)
+        with command_line.writing("--json"):
+            results.write_json(options.json)
     if options.plot:
-        plot.write_plot(results, options.plot)
+        with command_line.writing("--plot"):
+            plot.write_plot(results, options.plot)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,19 +108,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PRESET",
         help=f"{', '.join(PRESETS)} (default: {_DEFAULT_PRESET})",
     )
-    case.add_argument("--batch", **_SEVERAL, type=_positive, help=f"images in a batch (default: {_DEFAULT_BATCH})")
+    case.add_argument(
+        "--batch", **_SEVERAL, type=command_line.images, help=f"images in a batch (default: {_DEFAULT_BATCH})"
+    )
     case.add_argument("--dtype", choices=DTYPES, default="float32", help="of the predictions (default: %(default)s)")
-    case.add_argument("--classes", type=_positive, help="replaces the preset's classes, for a quick check")
-    case.add_argument("--seed", type=int, default=0, help="of the data and of the order (default: %(default)s)")
+    case.add_argument("--classes", type=command_line.classes, help="replaces the preset's classes, for a quick check")
+    case.add_argument(
+        "--seed", type=command_line.seed, default=0, help="of the data and of the order (default: %(default)s)"
+    )
     ssd = parser.add_argument_group("case, SSD presets only")
     ssd.add_argument("--from-logits", action="store_true", help="predictions are logits, not softmax probabilities")
-    ssd.add_argument("--boxes", type=_positive, help="replaces the preset's boxes, for a quick check")
+    ssd.add_argument("--boxes", type=command_line.boxes, help="replaces the preset's boxes, for a quick check")
     yolov3 = parser.add_argument_group("case, YOLOv3 presets only")
     yolov3.add_argument(
-        "--boxes-per-image", type=_positive, help=f"objects of an image (default: {_DEFAULT_BOXES_PER_IMAGE})"
+        "--boxes-per-image",
+        type=command_line.objects,
+        help=f"objects of an image (default: {_DEFAULT_BOXES_PER_IMAGE})",
     )
     yolov3.add_argument("--class-focal", action="store_true", help="focal class loss, which covers every cell")
-    yolov3.add_argument("--image-size", type=_positive, help="replaces the preset's image size, for a quick check")
+    yolov3.add_argument(
+        "--image-size", type=command_line.pixels, help="replaces the preset's image size, for a quick check"
+    )
     yolov3.add_argument(
         "--against", **_SEVERAL, default=[], choices=PEERS, help="also times another framework's loss, not compared"
     )
@@ -139,14 +141,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     how = parser.add_argument_group("how")
     how.add_argument("--device", choices=DEVICES, default="cpu", help="default: %(default)s")
-    how.add_argument("--threads", type=_positive, help="TensorFlow's intra-op threads (default: the usable cores)")
     how.add_argument(
-        "--batches", type=_positive, default=3, help="a timed call steps over so many batches (default: %(default)s)"
+        "--threads", type=command_line.threads, help="TensorFlow's intra-op threads (default: the usable cores)"
     )
-    how.add_argument("--repetitions", type=_positive, default=30, help="timed calls of each (default: %(default)s)")
+    how.add_argument(
+        "--batches",
+        type=command_line.calls,
+        default=3,
+        help="a timed call steps over so many batches (default: %(default)s)",
+    )
+    how.add_argument(
+        "--repetitions", type=command_line.calls, default=30, help="timed calls of each (default: %(default)s)"
+    )
     output = parser.add_argument_group("output beside the table")
-    output.add_argument("--json", type=_output_file, metavar="FILE", help="write the rows, versions and machine")
-    output.add_argument("--plot", type=_output_file, metavar="FILE.png", help="draw the medians (needs detloss[plot])")
+    output.add_argument(
+        "--json", type=command_line.json_file, metavar="FILE", help="write the rows, versions and machine"
+    )
+    output.add_argument(
+        "--plot", type=command_line.plot_file, metavar="FILE.png", help="draw the medians (needs detloss[plot])"
+    )
     return parser
 
 
@@ -197,16 +210,3 @@ def _flag(name: str) -> str:
 def _chosen(values: Sequence[str] | None, possible: Sequence[str]) -> tuple[str, ...]:
     """The possible values that were asked for, in the usual order; all of them when none was."""
     return tuple(value for value in possible if not values or value in values)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
-    return int(text)
-
-
-def _output_file(text: str) -> Path:
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file in an existing folder, got {text!r}")
-    return path

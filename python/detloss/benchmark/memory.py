@@ -8,7 +8,9 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
+import detloss
 from detloss.benchmark.case import Case
 from detloss.benchmark.errors import BenchmarkError
 
@@ -17,6 +19,15 @@ GRADIENT_ONLY = "gradient"
 
 _CHILD = "detloss.benchmark.memory_child"
 _ERROR_LINES = 8
+
+# As `python -m`, but nothing is imported from the working folder, where a module of any name may lie: Python before
+# 3.11 has no option for that which leaves PYTHONPATH and the user's packages alone. The folder of this package comes
+# last, for when the parent found it in the working folder.
+_RUN = (
+    "import sys; sys.path[:] = [*sys.path[not getattr(sys.flags, 'safe_path', False):], sys.argv[2]]; "
+    "import runpy; runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)"
+)
+_FOLDER = Path(detloss.__file__).resolve().parent.parent
 
 # Memory that is kept after it was freed hides every peak but the first. TensorFlow's oneDNN allocator keeps all of it,
 # and malloc keeps blocks in the arenas of TensorFlow's threads unless it maps them one by one.
@@ -53,7 +64,7 @@ def peak_mib(request: MemoryRequest) -> dict[str, float]:
       BenchmarkError: the child failed; the text ends with what it wrote last.
     """
     child = subprocess.run(
-        [sys.executable, "-m", _CHILD],
+        [sys.executable, "-c", _RUN, _CHILD, str(_FOLDER)],
         input=pickle.dumps(request),
         capture_output=True,
         env={**os.environ, **_GIVE_MEMORY_BACK},

@@ -80,6 +80,7 @@ def measure(cases: Sequence[Case], settings: Settings, progress: Progress) -> Re
     Raises:
       DisagreementError: an implementation does not compute what the reference computes.
       BenchmarkError: something that was asked for does not exist here.
+      MemoryError: a case does not fit.
     """
     _check_fused_is_fused(settings.implementations)
     devices.configure(settings.device, settings.threads)
@@ -92,7 +93,10 @@ def measure(cases: Sequence[Case], settings: Settings, progress: Progress) -> Re
         keys, skipped = _choose_steps(case, settings)
         results.skipped += skipped
         if keys:
-            results.rows += _measure_case(case, keys, peers_of_case, settings, progress)
+            try:
+                results.rows += _measure_case(case, keys, peers_of_case, settings, progress)
+            except tf.errors.ResourceExhaustedError as error:
+                raise MemoryError(error.message) from error
     if not results.rows:
         reasons = "; ".join(f"{skipped.implementation} {skipped.reason}" for skipped in results.skipped)
         raise BenchmarkError(f"--implementation: expected one that computes the case, got none: {reasons}")

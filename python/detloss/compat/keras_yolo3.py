@@ -9,6 +9,10 @@ model.compile(optimizer, loss={"yolo_loss": lambda y_true, y_pred: y_pred})
 
 Compiled with `take_prediction` in place of the lambda, a saved model loads as it is. Under a half-precision policy a
 `Lambda(..., dtype="float32")` keeps the labels exact; without it Keras hands them over in half precision.
+
+The layer's output is one number for the whole batch. `fit(sample_weight=...)` and `class_weight` therefore multiply it
+by the mean of the batch's weights, as they do with the original, and a warning says so: images cannot be weighted this
+way. `detloss.YOLOv3LossLayer` takes a weight per image.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import tensorflow as tf
 from detloss.keras_common.yolov3_lambda import take_prediction, yolov3_loss_of_model
 from detloss.keras_common.yolov3_settings import mean_over_batch
 from detloss.ops import implementation
+from detloss.option_checks import check_flag
 
 __all__ = ["take_prediction", "yolo_loss"]
 
@@ -47,13 +52,13 @@ def yolo_loss(
       num_classes: classes.
       ignore_thresh: IoU with a true box from which a cell without an object is ignored.
       print_loss: whether to print the loss and its terms at every call. XLA cannot: under it a warning is all.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid label (CPU only).
+      invalid_targets: `"ignore"`, `"silent"` or `"error"`: what happens to invalid labels, see `detloss.yolov3_loss`.
 
     Returns:
       `[1]`, at least float32.
 
     Raises:
-      ValueError: an argument or a static shape is wrong.
+      ValueError: an argument or a static shape is wrong, that of sample weights which `fit` was given included.
     """
     return _yolo_loss(args, anchors, num_classes, ignore_thresh, print_loss, invalid_targets)
 
@@ -67,17 +72,23 @@ def _yolo_loss(
         args, anchors, _ANCHOR_ROWS, num_classes, ignore_thresh=ignore_thresh, invalid_targets=invalid_targets
     )
     loss = mean_over_batch(per_image)
-    if print_loss:
-        _print_loss(loss, components)
+    if check_flag("print_loss", print_loss):
+        loss = _printed(loss, components)
     # A scalar would break jit_compile=True and sample weights in tf_keras and replica scaling in Keras 3.
     return loss[tf.newaxis]
 
 
-def _print_loss(loss: tf.Tensor, components: dict[str, tf.Tensor]) -> None:
+def _printed(loss: tf.Tensor, components: dict[str, tf.Tensor]) -> tf.Tensor:
+    """`loss`, which prints itself and its terms whenever it is computed."""
     if implementation.xla_compiles():
         warnings.warn("yolo_loss: print_loss=True prints nothing where XLA compiles the loss", stacklevel=2)
-        return
+        return loss
     xy, wh, with_object, no_object, classes = (
         mean_over_batch(components[term]) for term in ("xy", "wh", "object", "no_object", "class")
     )
-    tf.print("loss:", loss, "xy:", xy, "wh:", wh, "confidence:", with_object + no_object, "class:", classes)
+    confidence = with_object + no_object
+    # A graph of TensorFlow 1 runs only what its results depend on.
+    with tf.control_dependencies(
+        [tf.print("loss:", loss, "xy:", xy, "wh:", wh, "confidence:", confidence, "class:", classes)]
+    ):
+        return tf.identity(loss)

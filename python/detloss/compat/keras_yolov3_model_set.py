@@ -9,6 +9,10 @@ model.compile(optimizer, loss={"yolo_loss": lambda y_true, y_pred: y_pred})
 
 Compiled with `take_prediction` in place of the lambda, a saved model loads as it is. Under a half-precision policy a
 `Lambda(..., dtype="float32")` keeps the labels exact; without it Keras hands them over in half precision.
+
+The layer's output is one number for the whole batch. `fit(sample_weight=...)` and `class_weight` therefore multiply it
+by the mean of the batch's weights, as they do with the original, and a warning says so: images cannot be weighted this
+way. `detloss.YOLOv3LossLayer` takes a weight per image.
 """
 
 from __future__ import annotations
@@ -17,8 +21,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from detloss.keras_common.yolov3_lambda import take_prediction, yolov3_loss_of_model
-from detloss.keras_common.yolov3_settings import mean_over_batch
+from detloss.keras_common.yolov3_lambda import check_is_list, take_prediction, yolov3_loss_of_model
+from detloss.keras_common.yolov3_settings import as_num_classes, mean_over_batch
+from detloss.option_checks import check_flag, check_option
 from detloss.yolov3_options import IOU_LOSSES
 
 __all__ = ["take_prediction", "yolo3_loss"]
@@ -57,13 +62,13 @@ def yolo3_loss(
       use_focal_obj_loss: whether the objectness loss is focal, in every cell and without ignoring.
       use_softmax_loss: whether the classes are exclusive.
       iou_loss_type: `"iou"`, `"giou"`, `"diou"`, `"ciou"`, `"siou"`, or `None` for YOLOv3's own box loss.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid label (CPU only).
+      invalid_targets: `"ignore"`, `"silent"` or `"error"`: what happens to invalid labels, see `detloss.yolov3_loss`.
 
     Returns:
       The loss `[1]`, and the location, confidence and class loss as scalars without gradient; at least float32.
 
     Raises:
-      ValueError: an argument or a static shape is wrong.
+      ValueError: an argument or a static shape is wrong, that of sample weights which `fit` was given included.
     """
     return _yolo3_loss(
         args,
@@ -91,12 +96,17 @@ def _yolo3_loss(
     iou_loss_type: str | None,
     **options: Any,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    if iou_loss_type and iou_loss_type not in IOU_LOSSES:
-        raise ValueError(f"iou_loss_type: expected None or one of {sorted(IOU_LOSSES)}, got {iou_loss_type!r}")
-    if num_classes == 1:
+    check_is_list(args)
+    if iou_loss_type not in (None, False, ""):
+        check_option("iou_loss_type", iou_loss_type, IOU_LOSSES, "None")
+    check_flag("elim_grid_sense", elim_grid_sense)
+    for name, option in (("use_focal_loss", "class_focal"), ("use_focal_obj_loss", "objectness_focal")):
+        check_flag(name, options[option])
+    class_loss = "softmax" if check_flag("use_softmax_loss", use_softmax_loss) else "sigmoid"
+    if as_num_classes(num_classes) == 1:
         options.update(class_loss="none", class_focal=False)
     else:
-        options.update(class_loss="softmax" if use_softmax_loss else "sigmoid")
+        options.update(class_loss=class_loss)
     per_image, components = yolov3_loss_of_model(
         args,
         anchors,

@@ -14,9 +14,8 @@ import tensorflow as tf
 
 import detloss
 from detloss.keras_common.loss_callable import LossCallable
-
-# A row is 4 offsets, the classes, the positive flag and 7 columns of the prior box.
-_NON_CLASS_COLUMNS = 12
+from detloss.option_checks import check_count, check_number, check_option
+from detloss.ssd_options import INVALID_TARGETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,18 +28,21 @@ class SSDKerasRykov8LossCallable(LossCallable):
     negatives_for_hard: int = 100
     invalid_targets: str = "ignore"
 
+    def __post_init__(self) -> None:
+        self._keep(
+            num_classes=check_count("num_classes", self.num_classes, least=2),
+            alpha=check_number("alpha", self.alpha),
+            neg_pos_ratio=check_number("neg_pos_ratio", self.neg_pos_ratio),
+            negatives_for_hard=check_count("negatives_for_hard", self.negatives_for_hard),
+            invalid_targets=check_option("invalid_targets", self.invalid_targets, INVALID_TARGETS),
+        )
+
     def per_image(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """`detloss.ssd_loss` with rykov8's mining, ranking and normalisation, `[B]`.
 
         Raises:
-          ValueError: a row is not `num_classes + 12` wide.
+          ValueError: rows are not `num_classes + 12` columns wide; `tf.errors.InvalidArgumentError` at run time.
         """
-        width = y_pred.shape[-1]
-        if width not in (None, self.num_classes + _NON_CLASS_COLUMNS):
-            raise ValueError(
-                f"MultiboxLoss: expected rows of num_classes + {_NON_CLASS_COLUMNS} = "
-                f"{self.num_classes + _NON_CLASS_COLUMNS} columns (num_classes counts the background), got {width}"
-            )
         return detloss.ssd_loss(
             y_true,
             y_pred,
@@ -51,6 +53,7 @@ class SSDKerasRykov8LossCallable(LossCallable):
             rank_by="foreground",
             normalizer="image_selected",
             layout="ssd_keras_rykov8",
+            num_classes=self.num_classes,
             invalid_targets=self.invalid_targets,
         )
 
@@ -64,10 +67,11 @@ class MultiboxLoss:
       neg_pos_ratio: hard negatives kept per positive.
       background_label_id: 0.
       negatives_for_hard: hard negatives kept per image when no image of the batch asks for any.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid box (CPU only).
+      invalid_targets: `"ignore"`, `"silent"` or `"error"`: what happens to invalid labels, see `detloss.ssd_loss`.
 
     Raises:
-      ValueError: `background_label_id` is not 0.
+      TypeError: an option is of a wrong type: a tensor or variable, too.
+      ValueError: `background_label_id` is not 0, or an option is out of its range.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class MultiboxLoss:
         *,
         invalid_targets: str = "ignore",
     ) -> None:
-        if background_label_id != 0:
+        if check_count("background_label_id", background_label_id) != 0:
             raise ValueError(f"background_label_id: expected 0, the only one supported, got {background_label_id}")
         self.num_classes = num_classes
         self.alpha = alpha
@@ -88,6 +92,7 @@ class MultiboxLoss:
         self.background_label_id = background_label_id
         self.negatives_for_hard = negatives_for_hard
         self.invalid_targets = invalid_targets
+        _callable_of(self)  # refuses what is wrong here, and again what is set later
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuses subclasses whose own terms the fused loss would silently pass over.
@@ -103,10 +108,14 @@ class MultiboxLoss:
     @property
     def compute_loss(self) -> SSDKerasRykov8LossCallable:
         """A serialisable callable `(y_true, y_pred) -> [B]` for `compile(loss=...)` of Keras 3 and of tf_keras."""
-        return SSDKerasRykov8LossCallable(
-            num_classes=int(self.num_classes),
-            alpha=float(self.alpha),
-            neg_pos_ratio=float(self.neg_pos_ratio),
-            negatives_for_hard=int(self.negatives_for_hard),
-            invalid_targets=self.invalid_targets,
-        )
+        return _callable_of(self)
+
+
+def _callable_of(loss: MultiboxLoss) -> SSDKerasRykov8LossCallable:
+    return SSDKerasRykov8LossCallable(
+        num_classes=loss.num_classes,
+        alpha=loss.alpha,
+        neg_pos_ratio=loss.neg_pos_ratio,
+        negatives_for_hard=int(check_number("negatives_for_hard", loss.negatives_for_hard)),
+        invalid_targets=loss.invalid_targets,
+    )

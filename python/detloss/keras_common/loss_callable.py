@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from detloss.keras_common import calling_keras
+from detloss.keras_common.image_weights import as_image_weights, check_keras_weights
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -28,27 +31,33 @@ class LossCallable(abc.ABC):
         """The loss per image.
 
         Args:
-          y_true: labels, the images along the first axis.
+          y_true: labels, the images along the first axis. Keras 3 itself refuses plain callables for labels whose rank
+            it does not know, as `tf.numpy_function` leaves them ("Cannot take the length of shape with unknown rank"):
+            `tf.ensure_shape(y_true, shape)` in the pipeline tells it.
           y_pred: predictions, the images along the first axis.
-          sample_weight: weight of each image's loss, `[B]` or a scalar. Keras never passes it: it weights by itself.
+          sample_weight: weight of each image's loss, `[B]`, `[B, 1]` or a scalar. Keras never passes it: it weights by
+            itself, with weights whose shape is checked here all the same.
 
         Returns:
           `[B]`, at least float32.
 
         Raises:
-          ValueError: `sample_weight` has another rank than 0 or 1.
+          ValueError: `sample_weight`, that of `fit` included, has another static shape.
+          tf.errors.InvalidArgumentError: it has another shape at run time.
         """
         per_image = self.per_image(y_true, y_pred)
         if sample_weight is None:
-            return per_image
-        weights = tf.cast(sample_weight, per_image.dtype)
-        if weights.shape.rank not in (0, 1):
-            raise ValueError(f"sample_weight: expected shape [batch] or a scalar, got {weights.shape}")
-        return per_image * weights
+            return check_keras_weights(*calling_keras.weights_of_wrapper(self), per_image)
+        return per_image * tf.cast(as_image_weights(sample_weight, per_image), per_image.dtype)
 
     @abc.abstractmethod
     def per_image(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """The unweighted loss of each image, `[B]`."""
+
+    def _keep(self, **options: Any) -> None:
+        """Sets fields in `__post_init__`: checked, and plain values, so that losses compare, hash and serialise."""
+        for name, value in options.items():
+            object.__setattr__(self, name, value)
 
     def get_config(self) -> dict[str, Any]:
         """The options as plain Python values."""

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from detloss.keras_common.yolov3_settings import YOLOv3Settings
+from detloss.ops import arguments
 
 
 class YOLOv3LossMixin:
@@ -69,7 +70,7 @@ class YOLOv3LossMixin:
     @tf.autograph.experimental.do_not_convert
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """The loss per image, `[B]`, before weights and reduction. See `detloss.yolov3_loss`."""
-        loss, _ = self._settings.loss([tf.convert_to_tensor(y_true)], [tf.convert_to_tensor(y_pred)])
+        loss, _ = self._settings.loss([arguments.as_tensor("y_true", y_true)], [arguments.as_tensor("y_pred", y_pred)])
         return loss
 
     def get_config(self) -> dict[str, Any]:

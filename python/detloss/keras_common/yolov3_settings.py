@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 import detloss
-from detloss.option_checks import check_count
+from detloss.ops import arguments
+from detloss.option_checks import as_numbers, check_count
 from detloss.yolov3_options import as_anchors, as_class_weights, as_grid_sense, as_strides, check_yolov3_options
 
 # x, y, w, h and objectness.
@@ -45,15 +46,14 @@ class YOLOv3Settings:
         options: Mapping[str, Any],
     ) -> None:
         self.anchors = as_anchors(anchors, number_of_scales(anchors) if scales is None else scales)
-        self.num_classes = _checked_num_classes(num_classes)
-        self.stride = _plain(stride)
-        self.options = dict(options)
-        for sequence in ("grid_sense", "class_weights"):
-            self.options[sequence] = _plain(self.options[sequence])
-        check_yolov3_options(self.options)
-        as_strides(self.stride, self.scales)
+        self.num_classes = as_num_classes(num_classes)
+        self.options = check_yolov3_options(dict(options))
+        as_strides(stride, self.scales)
         as_grid_sense(self.options["grid_sense"], self.scales)
         as_class_weights(self.options["class_weights"], self.num_classes)
+        self.stride = _plain(stride)
+        for sequence in ("grid_sense", "class_weights"):
+            self.options[sequence] = _plain(self.options[sequence])
 
     @property
     def scales(self) -> int:
@@ -82,7 +82,7 @@ class YOLOv3Settings:
 
 def number_of_scales(anchors: Any) -> int:
     """How many scales anchors `[A, 2]` or `[S, A, 2]` are for; 1 for any other shape, which a later check refuses."""
-    shape = np.shape(anchors)
+    shape = as_numbers("anchors", anchors).shape
     return shape[0] if len(shape) == 3 else 1
 
 
@@ -92,13 +92,14 @@ def check_num_classes(
     """Raises `ValueError` where the static shape of a scale's labels or logits does not fit the number of classes."""
     row = _BOX_COLUMNS + num_classes
     label_row = row if target_format == "center" else _CORNER_COLUMNS
-    for labels, outputs in zip(y_true, y_pred, strict=True):
-        _check_columns("y_pred", outputs, {4: num_anchors * row, 5: row}, num_classes, num_anchors)
-        _check_columns("y_true", labels, {5: label_row}, num_classes, num_anchors)
+    for scale, (labels, outputs) in enumerate(zip(y_true, y_pred, strict=True)):
+        name = f"[{scale}]" if len(y_pred) > 1 else ""
+        _check_columns(f"y_pred{name}", outputs, {4: num_anchors * row, 5: row}, num_classes, num_anchors)
+        _check_columns(f"y_true{name}", labels, {5: label_row}, num_classes, num_anchors)
 
 
 def _check_columns(name: str, tensor: Any, columns: Mapping[int, int], num_classes: int, num_anchors: int) -> None:
-    shape = tf.TensorShape(tensor.shape)
+    shape = arguments.as_tensor(name, tensor).shape
     if shape.rank is None:
         return
     if shape.rank not in columns:
@@ -115,13 +116,16 @@ def mean_over_batch(per_image: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(per_image), tf.cast(tf.size(per_image), per_image.dtype))
 
 
-def _checked_num_classes(num_classes: int) -> int:
-    check_count("num_classes", num_classes)
-    if num_classes < 1:
-        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
-    return int(num_classes)
+def as_num_classes(num_classes: int) -> int:
+    """A number of classes as a plain integer.
+
+    Raises:
+      TypeError: it is no integer.
+      ValueError: it is below 1.
+    """
+    return check_count("num_classes", num_classes, least=1)
 
 
 def _plain(value: Any) -> Any:
     # Configurations are JSON: no NumPy values, and no sequence type of Keras' own attribute tracking.
-    return value if value is None or isinstance(value, int | float) else np.asarray(value).tolist()
+    return value if value is None or type(value) in (int, float) else np.asarray(value).tolist()

@@ -12,9 +12,9 @@ from detloss.losses.per_image_loss import PerImageLoss
 class SSDLoss(SSDLossMixin, PerImageLoss):
     """SSD's multibox loss with hard negative mining as a loss of Keras 3.
 
-    The options are those of `detloss.ssd_loss`. `y_true` and `y_pred` are `[B, N, width]`, `sample_weight` is `[B]` or
-    a scalar. The weights scale the losses of the images; they do not take part in the mining. Under a `tf.distribute`
-    strategy every replica mines and normalises its own share of the batch.
+    The options are those of `detloss.ssd_loss`. `y_true` and `y_pred` are `[B, N, width]`, `sample_weight` is `[B]`,
+    `[B, 1]` or a scalar. The weights scale the losses of the images; they do not take part in the mining. Under a
+    `tf.distribute` strategy every replica mines and normalises its own share of the batch.
 
     Half-precision predictions go to the op as they are and labels stay float32: the loss, its weights and its reduction
     are float32 whatever the policy says.
@@ -28,7 +28,8 @@ class SSDLoss(SSDLossMixin, PerImageLoss):
       normalizer: `"batch"`, `"image"` or `"image_selected"`.
       from_logits: whether the class columns are logits.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      num_classes: classes with the background, compared with the width of the rows; see `detloss.ssd_loss`.
+      invalid_targets: `"ignore"`, `"silent"` or `"error"`.
       reduction: any reduction of Keras 3; `"none"` and `None` give the weighted losses per image, `[B]`.
       name: name of the loss.
       dtype: `"float64"` computes in float64, any other in float32. `None`: Keras' `floatx`.

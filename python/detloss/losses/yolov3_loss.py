@@ -17,7 +17,7 @@ class YOLOv3Loss(YOLOv3LossMixin, PerImageLoss):
 
     The options are those of `detloss.yolov3_loss`. `y_true` is `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for
     `"corner"`), `y_pred` `[B, H, W, A * (5 + C)]` or `[B, H, W, A, 5 + C]` of any height and width, `sample_weight`
-    `[B]` or a scalar.
+    `[B]`, `[B, 1]` or a scalar.
 
     Half-precision predictions go to the op as they are and labels stay float32: the loss, its weights and its reduction
     are float32 whatever the policy says.
@@ -41,7 +41,7 @@ class YOLOv3Loss(YOLOv3LossMixin, PerImageLoss):
       class_weight: factor of the class term.
       class_weights: factor of every class, or `None`.
       target_format: `"center"` or `"corner"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"`, `"silent"`, `"error"` or `"class_error"`.
       reduction: any reduction of Keras 3; `"none"` and `None` give the weighted losses per image, `[B]`.
       name: name of the loss.
       dtype: `"float64"` computes in float64, any other in float32. `None`: Keras' `floatx`.

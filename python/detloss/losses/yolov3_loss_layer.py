@@ -22,9 +22,14 @@ class YOLOv3LossLayer(YOLOv3LossLayerMixin, keras.layers.Layer):
     `fit` then shows `xy_loss` and `wh_loss` (`box_loss` where the box loss is an overlap), `object_loss`,
     `no_object_loss` and `class_loss`, means over the images of the epoch. Predict and export with the body.
 
+    Weights of the images are a third input, `layer([outputs, y_trues, weights])` with `weights = keras.Input(())`, and
+    `model.fit([images, *labels, weights])` gives them. The loss is then the mean over the images of weight times loss,
+    and the terms are weighted alike. `fit(sample_weight=...)` reaches no layer and is refused.
+
     The options are those of `detloss.yolov3_loss`. Each of `outputs` is `[B, H, W, A * (5 + C)]` or
     `[B, H, W, A, 5 + C]` of any height and width, each of `y_trues` `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for
-    `"corner"`). Half-precision outputs go to the op as they are, labels stay float32, and so do loss and metrics.
+    `"corner"`), the weights are `[B]`, `[B, 1]` or a scalar tensor. Half-precision outputs go to the op as they are,
+    labels stay float32, and so do loss and metrics.
 
     Args:
       anchors: widths and heights `[S, A, 2]` of S scales in the order of the outputs; `[A, 2]` for a single one.
@@ -46,7 +51,7 @@ class YOLOv3LossLayer(YOLOv3LossLayerMixin, keras.layers.Layer):
       class_weight: factor of the class term.
       class_weights: factor of every class, or `None`.
       target_format: `"center"` or `"corner"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"`, `"silent"`, `"error"` or `"class_error"`.
       name: name of the layer.
       **keras_options: other options of a Keras layer.
     """

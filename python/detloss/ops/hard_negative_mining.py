@@ -47,7 +47,7 @@ def hard_negative_mask(
         from detloss import reference
 
         return reference.hard_negative_mask(negative_loss, n_positive, name=name, **options)
-    check_mining_options(neg_pos_ratio, n_neg_min, mining_scope)
+    options = check_mining_options(neg_pos_ratio, n_neg_min, mining_scope)
     keys = tf.stop_gradient(arguments.as_predictions("negative_loss", negative_loss))
     counts = arguments.as_labels("n_positive", n_positive, keys)
     implementation.check_xla_device("hard_negative_mask")

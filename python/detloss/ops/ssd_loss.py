@@ -6,7 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from detloss.ops import arguments, implementation, library
+from detloss.ops import arguments, derivatives, implementation, library
+from detloss.option_checks import check_flag
 from detloss.ssd_layout import SSDLayout, as_layout
 from detloss.ssd_options import check_ssd_loss_options
 
@@ -21,6 +22,7 @@ _GRADIENT_ATTRIBUTES = (
     "box_column",
     "has_positive_column",
     "positive_column",
+    "exact_width",
 )
 
 
@@ -36,6 +38,7 @@ def ssd_loss(
     normalizer: str = "batch",
     from_logits: bool = False,
     layout: SSDLayout | str = "ssd_keras",
+    num_classes: int | None = None,
     invalid_targets: str = "ignore",
     return_components: bool = False,
     name: str | None = None,
@@ -47,8 +50,9 @@ def ssd_loss(
     `loss_b = (sum cls * pos + sum_kept cls + alpha * sum loc * pos) / max(1, n_pos) * B`. After Liu et al., "SSD:
     Single Shot MultiBox Detector" (arXiv:1512.02325), as pierluigiferrari/ssd_keras and rykov8/ssd_keras wrote it.
 
-    A box whose class labels are all zero is neutral and takes no part. A box with a non-finite or negative class label,
-    or a positive one with a non-finite offset, is treated as neutral and counted. A NaN prediction that enters the
+    A box whose class labels are all zero is neutral and takes no part. A box with a class label (or flag) that is not
+    finite, below 0 or above 1e6, or a positive one with an offset that is not finite or beyond 1e6 in magnitude, is
+    treated as neutral and counted. A NaN prediction that enters the
     cross-entropy of a positive or of a candidate makes its image's loss NaN, kept or not; with probabilities, entries
     whose label is zero are not read.
 
@@ -64,10 +68,18 @@ def ssd_loss(
         out of all its boxes (rykov8).
       rank_by: `"loss"` or `"foreground"`, the largest foreground probability times `neg`.
       normalizer: `"batch"`: `B / max(1, n_pos of the batch)`; `"image"`: `1 / max(1, n_pos of the image)`;
-        `"image_selected"`: confidence by `n_pos + n_kept` of the image, localization by `max(1, n_pos)`.
+        `"image_selected"`: confidence by `n_pos + n_kept` of the image, localization by its `n_pos`, or 1
+        without any.
       from_logits: whether the class columns of `y_pred` are logits rather than softmax probabilities.
-      layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid box (CPU only).
+      layout: an `SSDLayout`, `"ssd_keras"`: `[C classes, 4 offsets, 8 unused]`, or `"ssd_keras_rykov8"`:
+        `[4 offsets, C classes, positive flag, 7 unused]`.
+      num_classes: classes with the background, compared with the width: rows of `"ssd_keras"` then are `C + 12` or
+        `C + 4` columns wide, those without unused columns, other rows `C + 12`. `None`: whatever the width leaves. A
+        layout that says its number of classes takes no other.
+      invalid_targets: what happens to invalid labels. `"ignore"`: they are left out, and a CPU logs one warning per
+        process that says how many there are and which is the first; a GPU logs nothing. It also warns of rows whose
+        labels lie elsewhere than a layout without `num_classes` took them to. `"silent"`: neither is said. `"error"`:
+        the first invalid label raises (CPU only).
       return_components: whether to return the components too.
       name: name of the op.
 
@@ -77,10 +89,10 @@ def ssd_loss(
       `n_kept`, and `num_invalid` (int32).
 
     Raises:
-      TypeError: `y_pred` is not floating point, `y_true` not numeric.
+      TypeError: `y_pred` is not floating point, `y_true` not numeric, a tensor is ragged or sparse, or an option is
+        of a wrong type: a tensor or variable, too.
       ValueError: an option or a static shape is wrong.
-      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is invalid under
-        `invalid_targets="error"`.
+      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is what `invalid_targets` refuses.
     """
     options: dict[str, Any] = dict(
         neg_pos_ratio=neg_pos_ratio,
@@ -96,14 +108,22 @@ def ssd_loss(
         from detloss import reference
 
         return reference.ssd_loss(
-            y_true, y_pred, layout=layout, return_components=return_components, name=name, **options
+            y_true,
+            y_pred,
+            layout=layout,
+            num_classes=num_classes,
+            return_components=return_components,
+            name=name,
+            **options,
         )
-    check_ssd_loss_options(options)
+    options = check_ssd_loss_options(options)
+    columns = as_layout(layout, num_classes)
+    check_flag("return_components", return_components)
     predictions = arguments.as_predictions("y_pred", y_pred)
     labels = arguments.as_labels("y_true", y_true, predictions)
     implementation.check_xla_device("ssd_loss")
     outputs = library.ops().detloss_ssd_loss(
-        y_true=labels, y_pred=predictions, name=name or "ssd_loss", **options, **_layout_attributes(as_layout(layout))
+        y_true=labels, y_pred=predictions, name=name or "ssd_loss", **options, **_layout_attributes(columns)
     )
     if not return_components:
         return outputs.loss
@@ -117,6 +137,7 @@ def _layout_attributes(layout: SSDLayout) -> dict[str, int | bool]:
         box_column=layout.box_column,
         has_positive_column=layout.positive_column is not None,
         positive_column=layout.positive_column or 0,
+        exact_width=layout.exact_width,
     )
 
 
@@ -137,4 +158,4 @@ def _ssd_loss_gradient(op: tf.Operation, loss_gradient: tf.Tensor, *_: tf.Tensor
 
 @tf.RegisterGradient("Detloss>SsdLossGrad")
 def _no_second_derivative(op: tf.Operation, *_: tf.Tensor) -> None:
-    raise LookupError("ssd_loss has no second derivative: its gradient op cannot be differentiated.")
+    raise derivatives.no_second_derivative("ssd_loss")

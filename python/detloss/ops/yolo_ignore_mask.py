@@ -45,16 +45,15 @@ def yolo_ignore_mask(
         return reference.yolo_ignore_mask(
             boxes, true_boxes, ignore_thresh=ignore_thresh, comparator=comparator, name=name
         )
-    check_ignore_options(ignore_thresh, comparator)
+    options = check_ignore_options(ignore_thresh, comparator)
     predictions = arguments.as_predictions("boxes", boxes)
     truths = arguments.as_labels("true_boxes", true_boxes, predictions)
     implementation.check_xla_device("yolo_ignore_mask")
     return library.ops().detloss_yolo_ignore_mask(
         boxes=tf.stop_gradient(predictions),
         true_boxes=truths,
-        ignore_thresh=ignore_thresh,
-        comparator=comparator,
         name=name or "yolo_ignore_mask",
+        **options,
     )
 
 

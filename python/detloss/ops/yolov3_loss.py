@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from detloss.ops import arguments, implementation, library
+from detloss.ops import arguments, derivatives, implementation, library
+from detloss.option_checks import check_flag
 from detloss.yolov3_options import as_anchors, as_class_weights, as_grid_sense, as_strides, check_yolov3_options
 
 COMPONENTS = ("box", "xy", "wh", "object", "no_object", "class", "num_invalid")
@@ -62,10 +63,12 @@ def yolov3_loss(
     * class, times `obj`: see `class_loss`.
 
     An invalid label leaves every term and the true boxes, and is counted: a value of box or objectness that is not
-    finite, objectness outside 0 to 1, and with an object a width or height of 0 or less, an area of 2 or more, a centre
-    outside the image, or no class in range. A NaN among the five logits of box and objectness of any valid cell makes
-    its image's loss NaN; class logits count only where the class term applies, and other elements are not read. Widths
-    and heights are decoded from logits clamped to -20 to 20.
+    finite, an objectness below 0, and with an object a width or height of 0 or less (swapped corners), a class score
+    that is not finite or below 0, a class index out of range, or anything beyond 1e6 in magnitude. All else is valid,
+    as in the repositories: an objectness and scores above 1 are weights, no score need be above 0, and a centre may lie
+    outside the image: the cell that holds the label says where it counts. A NaN among the five logits of box and
+    objectness of any valid cell makes its image's loss NaN; class logits count only where the class term applies, and
+    other elements are not read. Widths and heights are decoded from logits clamped to -20 to 20.
 
     Args:
       y_true: labels `[B, H, W, A, 5 + C]`, or a list of them, one per scale; any numeric dtype; rows as `target_format`
@@ -96,7 +99,10 @@ def yolov3_loss(
       class_weights: factor of every class, or None.
       target_format: `"center"`: rows `x, y, w, h, objectness, C classes`; `"corner"`:
         `x1, y1, x2, y2, objectness, class index`; coordinates relative to the image, 0 to 1.
-      invalid_targets: `"ignore"`, or `"error"` to raise on the first invalid label (CPU only).
+      invalid_targets: what happens to invalid labels. `"ignore"`: they are left out, and a CPU logs one warning per
+        process that says how many there are and which is the first; a GPU logs nothing. `"silent"`: they are left out.
+        `"error"`: the first one raises (CPU only). `"class_error"`: a class index out of range raises on a CPU, and
+        the rest is as with `"ignore"`.
       return_components: whether to return the components too.
       name: name of the op.
 
@@ -106,10 +112,10 @@ def yolov3_loss(
       which add up to `box` unless it is an overlap; and `num_invalid` (int32).
 
     Raises:
-      TypeError: `y_pred` is not floating point, `y_true` not numeric.
+      TypeError: `y_pred` is not floating point, `y_true` not numeric, a tensor is ragged or sparse, or an option is
+        of a wrong type: a tensor or variable, too.
       ValueError: an option, the number of scales or a static shape is wrong.
-      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is invalid under
-        `invalid_targets="error"`.
+      tf.errors.InvalidArgumentError: a shape is wrong at run time, or a label is what `invalid_targets` refuses.
     """
     options: dict[str, Any] = dict(
         ignore_thresh=ignore_thresh,
@@ -141,7 +147,8 @@ def yolov3_loss(
             name=name,
             **options,
         )
-    check_yolov3_options(options)
+    options = check_yolov3_options(options)
+    check_flag("return_components", return_components)
     labels, predictions = _labels_and_predictions(y_true, y_pred)
     implementation.check_xla_device("yolov3_loss")
     outputs = library.ops().detloss_yolo_v3_loss(
@@ -179,12 +186,15 @@ def _labels_and_predictions(y_true: Any, y_pred: Any) -> tuple[list[tf.Tensor], 
     """Both as one tensor per scale."""
     labels, logits = as_scales(y_true, "y_true"), as_scales(y_pred, "y_pred")
     as_scales(labels, "y_true", len(logits))
-    predictions = [arguments.as_predictions("y_pred", tensor) for tensor in logits]
+    scales = [f"[{scale}]" for scale in range(len(logits))] if len(logits) > 1 else [""]
+    predictions = [
+        arguments.as_predictions(f"y_pred{scale}", tensor) for scale, tensor in zip(scales, logits, strict=True)
+    ]
     dtypes = [tensor.dtype.name for tensor in predictions]
     if len(set(dtypes)) > 1:
         raise TypeError(f"y_pred: expected one dtype for all scales, got {', '.join(dtypes)}")
-    pairs = zip(labels, predictions, strict=True)
-    return [arguments.as_labels("y_true", tensor, like) for tensor, like in pairs], predictions
+    triples = zip(scales, labels, predictions, strict=True)
+    return [arguments.as_labels(f"y_true{scale}", tensor, like) for scale, tensor, like in triples], predictions
 
 
 @tf.RegisterGradient("Detloss>YoloV3Loss")
@@ -212,4 +222,4 @@ def _scale_gradient(op: tf.Operation, loss_gradient: tf.Tensor, scale: int, scal
 
 @tf.RegisterGradient("Detloss>YoloV3LossGrad")
 def _no_second_derivative(op: tf.Operation, *_: tf.Tensor) -> None:
-    raise LookupError("yolov3_loss has no second derivative: its gradient op cannot be differentiated.")
+    raise derivatives.no_second_derivative("yolov3_loss")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from detloss.ops import arguments
@@ -109,8 +110,10 @@ def _uniform_count_to_keep(n_positive: tf.Tensor, shape: tf.Tensor, neg_pos_rati
     n_boxes = tf.cast(shape[1], tf.float32)
     n_positive = tf.cast(n_positive, tf.float32)
     wanted = tf.minimum(_by_ratio(neg_pos_ratio, n_positive), n_boxes - n_positive)
-    smallest = tf.reduce_min(tf.where(wanted > 0, wanted, float("inf")))
-    count = tf.where(tf.reduce_any(wanted > 0), tf.floor(smallest), float(n_neg_min))
+    # Where `wanted > 0`, but TensorFlow's threads take a subnormal product for zero.
+    asks = (n_positive > 0) & (n_positive < n_boxes) & bool(np.float32(neg_pos_ratio) > 0)
+    smallest = tf.reduce_min(tf.where(asks, wanted, float("inf")))
+    count = tf.where(tf.reduce_any(asks), tf.floor(smallest), float(n_neg_min))
     return tf.fill(shape[:1], tf.cast(tf.minimum(count, n_boxes), tf.int32))
 
 

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from detloss.label_range import LARGEST_LABEL
 from detloss.ops import arguments
+from detloss.option_checks import check_flag
 from detloss.reference.hard_negative_mining import select_hardest
 from detloss.reference.softmax import log_softmax
 from detloss.ssd_layout import SSDLayout, as_layout
@@ -16,6 +18,7 @@ _SMALLEST_PROBABILITY = 1e-15
 _N_OFFSETS = 4
 # Both repositories append 12 columns to the classes.
 _NON_CLASS_COLUMNS = 12
+_FEWEST_POSITIVES = 1e-30
 _VALUES_SHOWN = 100
 
 
@@ -31,6 +34,7 @@ def ssd_loss(
     normalizer: str = "batch",
     from_logits: bool = False,
     layout: SSDLayout | str = "ssd_keras",
+    num_classes: int | None = None,
     invalid_targets: str = "ignore",
     return_components: bool = False,
     name: str | None = None,
@@ -51,7 +55,8 @@ def ssd_loss(
       normalizer: `"batch"`, `"image"` or `"image_selected"`.
       from_logits: whether the class columns of `y_pred` are logits rather than softmax probabilities.
       layout: an `SSDLayout`, `"ssd_keras"` or `"ssd_keras_rykov8"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      num_classes: classes with the background, compared with the width.
+      invalid_targets: `"ignore"` or `"silent"`, which are the same here, or `"error"`.
       return_components: whether to return the components too.
       name: name scope of the operations.
 
@@ -71,15 +76,18 @@ def ssd_loss(
             mining_scope=mining_scope,
             rank_by=rank_by,
             normalizer=normalizer,
+            from_logits=from_logits,
             invalid_targets=invalid_targets,
         )
     )
+    check_flag("return_components", return_components)
+    row = as_layout(layout, num_classes)
     predictions = arguments.as_predictions("y_pred", y_pred)
     labels = arguments.as_labels("y_true", y_true, predictions)
 
     with tf.name_scope(name or "ssd_loss"):
         labels, predictions = _of_equal_shape(labels, tf.cast(predictions, labels.dtype))
-        columns = _columns(as_layout(layout), predictions)
+        columns = _columns(row, predictions)
         targets = _read_targets(labels, columns)
         if invalid_targets == "error":
             _refuse_invalid(targets.invalid, labels, columns)
@@ -148,7 +156,10 @@ def _columns(layout: SSDLayout, predictions: tf.Tensor) -> _Columns:
     width = predictions.shape[2]
     if width is None:
         return _columns_at_run_time(layout, tf.shape(predictions)[2])
-    resolved = layout.resolve(width)
+    try:
+        resolved = layout.resolve(width)
+    except ValueError as error:
+        raise ValueError(f"{error}: y_true and y_pred have shape {predictions.shape}") from None
     assert resolved.num_classes is not None
     return _Columns(
         slice(resolved.class_column, resolved.class_column + resolved.num_classes),
@@ -160,6 +171,10 @@ def _columns(layout: SSDLayout, predictions: tf.Tensor) -> _Columns:
 def _columns_at_run_time(layout: SSDLayout, width: tf.Tensor) -> _Columns:
     num_classes = width - _NON_CLASS_COLUMNS if layout.num_classes is None else tf.constant(layout.num_classes)
     tf.debugging.assert_greater_equal(num_classes, 2, "layout: expected at least 2 classes")
+    if layout.exact_width and layout.num_classes is not None:
+        widths = list(layout.exact_widths(layout.num_classes))
+        expected = f"num_classes: expected rows of {' or '.join(map(str, widths))} columns, got"
+        tf.debugging.Assert(tf.reduce_any(width == widths), [expected, width, "for num_classes=", num_classes])
 
     def span(name: str, column: int, count: int | tf.Tensor) -> slice:
         first = tf.constant(column) if column >= 0 else width + column
@@ -169,6 +184,8 @@ def _columns_at_run_time(layout: SSDLayout, width: tf.Tensor) -> _Columns:
 
     classes = span("class_column", layout.class_column, num_classes)
     offsets = span("box_column", layout.box_column, _N_OFFSETS)
+    apart = (classes.stop <= offsets.start) | (offsets.stop <= classes.start)
+    tf.debugging.Assert(apart, ["layout: expected columns of their own for classes and offsets in rows of", width])
     if layout.positive_column is None:
         return _Columns(classes, offsets, None)
     return _Columns(classes, offsets, span("positive_column", layout.positive_column, 1).start)
@@ -185,7 +202,7 @@ def _read_targets(labels: tf.Tensor, columns: _Columns) -> _Targets:
         positive = labels[:, :, columns.positive]
         negative = 1 - positive
         valid &= _is_weight(positive)
-    valid &= (positive == 0) | tf.reduce_all(tf.math.is_finite(offsets), axis=-1)
+    valid &= (positive == 0) | tf.reduce_all(tf.abs(offsets) <= LARGEST_LABEL, axis=-1)
     zero = tf.zeros([], labels.dtype)
     return _Targets(
         tf.where(_is_weight(classes), classes, zero),
@@ -197,8 +214,8 @@ def _read_targets(labels: tf.Tensor, columns: _Columns) -> _Targets:
 
 
 def _is_weight(labels: tf.Tensor) -> tf.Tensor:
-    """Finite and not negative; NaN fails the first comparison."""
-    return (labels >= 0) & (labels <= labels.dtype.max)
+    """False for NaN."""
+    return (labels >= 0) & (labels <= LARGEST_LABEL)
 
 
 def _refuse_invalid(invalid: tf.Tensor, labels: tf.Tensor, columns: _Columns) -> None:
@@ -209,7 +226,8 @@ def _refuse_invalid(invalid: tf.Tensor, labels: tf.Tensor, columns: _Columns) ->
         n_boxes = tf.shape(invalid)[1]
         row = labels[first // n_boxes, first % n_boxes]
         description = [
-            "y_true: expected finite class labels of at least 0 and finite offsets of positive boxes, got in image",
+            f"y_true: expected class labels from 0 to {LARGEST_LABEL:g} and offsets of positive boxes within "
+            f"{LARGEST_LABEL:g}, got in image",
             first // n_boxes,
             "box",
             first % n_boxes,
@@ -265,6 +283,8 @@ def _scales(normalizer: str, n_pos: tf.Tensor, n_kept: tf.Tensor) -> tuple[tf.Te
     by_positives = 1 / tf.maximum(n_pos, 1)
     if normalizer == "image":
         return by_positives, by_positives
+    # Fractions of one positive divide, too; what is next to none does not overflow.
+    by_positives = tf.where(n_pos > 0, 1 / tf.maximum(n_pos, _FEWEST_POSITIVES), 1)
     return tf.math.divide_no_nan(tf.ones_like(n_pos), n_pos + n_kept), by_positives
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from detloss.ops import arguments
@@ -64,7 +65,9 @@ def reaches_threshold(
     # Below every threshold: an image without true boxes ignores nothing.
     iou = tf.where(present[:, tf.newaxis, :], iou, tf.constant(-1, iou.dtype))
     best = tf.reduce_max(iou, axis=-1)
-    threshold = tf.constant(ignore_thresh, best.dtype)
+    # TensorFlow's threads take a subnormal threshold for zero, which boxes that overlap nothing reach.
+    smallest = np.finfo(np.float32).tiny
+    threshold = tf.constant(max(ignore_thresh, smallest) if np.float32(ignore_thresh) > 0 else 0, best.dtype)
     return best >= threshold if comparator == "<" else best > threshold
 
 

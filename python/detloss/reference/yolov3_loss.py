@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from detloss.ops import arguments
-from detloss.option_checks import check_count
+from detloss.option_checks import check_count, check_flag
 from detloss.reference import box_iou, cross_entropy
 from detloss.reference.cross_entropy import weighted
 from detloss.reference.yolo_ignore_mask import reaches_threshold
@@ -59,8 +59,8 @@ def yolov3_loss(
 
     The IoU of every predicted box with every true box is held in memory, so the number of true boxes is limited. XLA
     drops assertions: compiled with `jit_compile=True`, an image with more than `max_boxes` gives a NaN loss instead of
-    an error, `invalid_targets="error"` behaves as `"ignore"`, and shapes are checked only as far as they are known when
-    the function is traced.
+    an error, `invalid_targets="error"` and `"class_error"` behave as `"ignore"`, and shapes are checked only as far as
+    they are known when the function is traced. Nothing is logged about invalid labels.
 
     Args:
       y_true: labels `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for `"corner"`), any numeric dtype, or one per scale.
@@ -83,7 +83,7 @@ def yolov3_loss(
       class_weight: weight of the class term.
       class_weights: one weight per class.
       target_format: `"center"` or `"corner"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"` or `"silent"`, which are the same here, `"error"` or `"class_error"`.
       return_components: whether to return the components too.
       name: name scope of the operations.
       max_boxes: most true boxes that an image may have, per scale or in all as `ignore_scope` says.
@@ -113,8 +113,9 @@ def yolov3_loss(
         target_format=target_format,
         invalid_targets=invalid_targets,
     )
-    check_yolov3_options(values)
-    check_count("max_boxes", max_boxes)
+    values = check_yolov3_options(values)
+    check_flag("return_components", return_components)
+    check_count("max_boxes", max_boxes, most=2**31 - 1)
     options = _Options(**values, class_weights=as_class_weights(class_weights, None), max_boxes=max_boxes)
     with tf.name_scope(name or "yolov3_loss"):
         scales = _as_scales(y_true, y_pred, anchors, stride, grid_sense, options)
@@ -209,8 +210,7 @@ def _as_scales(
         labels, logits = _of_matching_shape(name, labels, logits, len(sizes[index]), options.target_format)
         num_classes = _num_classes(logits, options.class_weights)
         targets = read_targets(labels, num_classes, options.target_format)
-        if options.invalid_targets == "error":
-            refuse_invalid(targets.valid, labels, index)
+        refuse_invalid(targets, labels, index, options.invalid_targets)
         scales.append(_scale(logits, targets, sizes[index], strides[index], factors[index]))
     return scales
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from detloss.label_range import LARGEST_LABEL
 from detloss.reference import box_iou
 
 BOX_COLUMNS = 5
@@ -20,6 +21,7 @@ class Targets(NamedTuple):
     objectness: tf.Tensor  # [B, H, W, A], 0 for invalid cells
     boxes: box_iou.Boxes  # of [B, H, W, A], the whole input where there is no object
     classes: tf.Tensor  # [B, H, W, A, C] before smoothing, 0 where there is no object
+    class_out_of_range: tf.Tensor  # bool [B, H, W, A]: an invalid cell for its class index, whatever else is wrong
 
 
 def read_targets(labels: tf.Tensor, num_classes: int | tf.Tensor, target_format: str) -> Targets:
@@ -27,15 +29,17 @@ def read_targets(labels: tf.Tensor, num_classes: int | tf.Tensor, target_format:
     x1, y1, x2, y2, objectness = tf.unstack(labels[..., :BOX_COLUMNS], num=BOX_COLUMNS, axis=-1)
     boxes = (box_iou.from_corners if target_format == "corner" else box_iou.from_center)(x1, y1, x2, y2)
     if target_format == "corner":
-        classes, has_class = _one_hot(labels[..., BOX_COLUMNS], num_classes)
+        classes, good_class = _one_hot(labels[..., BOX_COLUMNS], num_classes)
     else:
         classes = labels[..., BOX_COLUMNS:]
-        has_class = tf.reduce_all(_within(classes, 0, 1), axis=-1) & tf.reduce_any(classes > 0, axis=-1)
+        good_class = tf.reduce_all(_within(classes, 0, LARGEST_LABEL), axis=-1)
 
     finite = tf.reduce_all(tf.math.is_finite(labels[..., :BOX_COLUMNS]), axis=-1)
     is_object = objectness != 0
-    good_object = _is_good_box(boxes) & has_class
-    valid = finite & _within(objectness, 0, 1) & (~is_object | good_object)
+    good_coordinates = tf.reduce_all(_within(labels[..., :4], -LARGEST_LABEL, LARGEST_LABEL), axis=-1)
+    good_object = good_coordinates & (boxes.w > 0) & (boxes.h > 0) & good_class
+    valid = finite & _within(objectness, 0, LARGEST_LABEL) & (~is_object | good_object)
+    class_out_of_range = is_object & ~good_class if target_format == "corner" else tf.zeros_like(valid)
     is_object &= valid
     return Targets(
         valid,
@@ -43,21 +47,34 @@ def read_targets(labels: tf.Tensor, num_classes: int | tf.Tensor, target_format:
         tf.where(is_object, objectness, tf.zeros_like(objectness)),
         _replaced_where_absent(boxes, is_object),
         tf.where(is_object[..., tf.newaxis], classes, tf.zeros_like(classes)),
+        class_out_of_range,
     )
 
 
-def refuse_invalid(valid: tf.Tensor, labels: tf.Tensor, scale: int) -> None:
-    """Raises `InvalidArgumentError` naming the first invalid cell, at run time."""
+def refuse_invalid(targets: Targets, labels: tf.Tensor, scale: int, invalid_targets: str) -> None:
+    """Raises `InvalidArgumentError` naming the first cell that `invalid_targets` refuses, at run time."""
+    if invalid_targets == "error":
+        _refuse_first(
+            ~targets.valid,
+            labels,
+            scale,
+            "y_true: expected finite box and objectness labels, objectness of at least 0 and, with an object, "
+            f"w and h above 0, nothing beyond {LARGEST_LABEL:g} and a class in range",
+        )
+    elif invalid_targets == "class_error":
+        _refuse_first(targets.class_out_of_range, labels, scale, "y_true: expected a class index in range")
+
+
+def _refuse_first(refused: tf.Tensor, labels: tf.Tensor, scale: int, expected: str) -> None:
 
     def refuse() -> tf.Tensor:
-        first = tf.argmax(tf.reshape(tf.cast(~valid, tf.int32), [-1]), output_type=tf.int32)
-        _, height, width, anchors = tf.unstack(tf.shape(valid), num=4)
+        first = tf.argmax(tf.reshape(tf.cast(refused, tf.int32), [-1]), output_type=tf.int32)
+        _, height, width, anchors = tf.unstack(tf.shape(refused), num=4)
         cell, anchor = first // anchors, first % anchors
         row, column = cell // width % height, cell % width
         image = cell // width // height
         description = [
-            "y_true: expected finite box and objectness labels, objectness within [0, 1] and, with an object, "
-            "x and y within [0, 1], w and h above 0, w * h below 2 and a class in range, got in image",
+            f"{expected}, got in image",
             image,
             "scale",
             scale,
@@ -71,17 +88,12 @@ def refuse_invalid(valid: tf.Tensor, labels: tf.Tensor, scale: int) -> None:
         tf.debugging.Assert(False, description, summarize=_VALUES_SHOWN)
         return tf.constant(False)
 
-    tf.cond(tf.reduce_all(valid), lambda: tf.constant(True), refuse)
+    tf.cond(tf.reduce_any(refused), refuse, lambda: tf.constant(True))
 
 
 def _within(values: tf.Tensor, low: float, high: float) -> tf.Tensor:
     """False for NaN."""
     return (values >= low) & (values <= high)
-
-
-def _is_good_box(boxes: box_iou.Boxes) -> tf.Tensor:
-    centred = _within(boxes.x, 0, 1) & _within(boxes.y, 0, 1)
-    return centred & (boxes.w > 0) & (boxes.h > 0) & (boxes.w * boxes.h < 2)
 
 
 def _one_hot(index: tf.Tensor, num_classes: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

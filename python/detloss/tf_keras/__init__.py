@@ -6,14 +6,17 @@ Raises:
 
 from __future__ import annotations
 
+from detloss import _legacy_keras
+
 try:
     import tf_keras
 except ModuleNotFoundError as error:
     if error.name != "tf_keras":
         raise
+    otherwise = "unset TF_USE_LEGACY_KERAS" if _legacy_keras.is_chosen() else "use detloss.SSDLoss of Keras 3"
     raise ImportError(
-        "detloss.tf_keras: expected tf_keras 2.21, but it is not installed. Run `pip install tf_keras~=2.21.0`, or use "
-        "detloss.SSDLoss of Keras 3."
+        "detloss.tf_keras: expected tf_keras 2.21, but it is not installed. Run `pip install tf_keras~=2.21.0`, or "
+        f"{otherwise}."
     ) from error
 
 from detloss.compat import REGISTERED

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tf_keras
 
 from detloss.keras_common.yolov3_loss import YOLOv3LossMixin
+from detloss.tf_keras.per_image_loss import PerImageLoss
 
 
 @tf_keras.saving.register_keras_serializable("detloss")
-class YOLOv3Loss(YOLOv3LossMixin, tf_keras.losses.Loss):
+class YOLOv3Loss(YOLOv3LossMixin, PerImageLoss):
     """YOLOv3's loss of one scale as a loss of tf_keras.
 
     `model.compile(optimizer, loss=[YOLOv3Loss(anchors, num_classes, stride=stride) for anchors, stride in ...])` takes
@@ -16,7 +17,7 @@ class YOLOv3Loss(YOLOv3LossMixin, tf_keras.losses.Loss):
 
     The options are those of `detloss.yolov3_loss`. `y_true` is `[B, H, W, A, 5 + C]` (`[B, H, W, A, 6]` for
     `"corner"`), `y_pred` `[B, H, W, A * (5 + C)]` or `[B, H, W, A, 5 + C]` of any height and width, `sample_weight`
-    `[B]` or a scalar.
+    `[B]`, `[B, 1]` or a scalar.
 
     Under a half-precision policy tf_keras itself casts the labels to the dtype of the predictions before any loss sees
     them, which shifts boxes by up to a thousandth of the image and more. Keep them exact with a float32 last layer, or
@@ -41,7 +42,7 @@ class YOLOv3Loss(YOLOv3LossMixin, tf_keras.losses.Loss):
       class_weight: factor of the class term.
       class_weights: factor of every class, or `None`.
       target_format: `"center"` or `"corner"`.
-      invalid_targets: `"ignore"` or `"error"`.
+      invalid_targets: `"ignore"`, `"silent"`, `"error"` or `"class_error"`.
       reduction: any reduction of tf_keras; `"none"` gives the weighted losses per image, `[B]`.
       name: name of the loss.
     """

@@ -6,13 +6,13 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from detloss.benchmark import command_line
 from detloss.benchmark.choices import DEVICE_IMPLEMENTATIONS, DTYPES, PASSES
-from detloss.benchmark.errors import BenchmarkError, DisagreementError
+from detloss.benchmark.errors import BenchmarkError
 from detloss.benchmark.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -26,22 +26,17 @@ _DESCRIPTION = (
 _BATCHES = (8, 32, 128)
 _BOXES_PER_IMAGE = 20
 _SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
-_EXIT_UNAVAILABLE = 2
-_EXIT_DISAGREEMENT = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark with the given or the process's arguments; returns the exit status.
 
-    0: measured; 1: the implementations disagree; 2: what was asked for cannot be measured here.
+    0: measured; 1: the implementations disagree; 2: what was asked for cannot be measured here, or not be written.
     """
-    options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except BenchmarkError as error:
-        print(f"detloss.benchmark.gpu: {error}", file=sys.stderr)
-        return _EXIT_DISAGREEMENT if isinstance(error, DisagreementError) else _EXIT_UNAVAILABLE
-    return 0
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command_line.check_output_files(parser, options)
+    return command_line.run_command("detloss.benchmark.gpu", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -74,10 +69,12 @@ def _run(options: argparse.Namespace) -> None:
             report.print_case(rows, console)
         # After every case: what is measured stays, whatever comes.
         if options.json:
-            results.write_json(options.json)
+            with command_line.writing("--json"):
+                results.write_json(options.json)
     report.print_notes(results, console)
     if options.plot and results.rows:
-        plot.write_plot(results, options.plot)
+        with command_line.writing("--plot"):
+            plot.write_plot(results, options.plot)
 
 
 def _cases(options: argparse.Namespace) -> list[DeviceCase]:
@@ -103,41 +100,36 @@ def _parser() -> argparse.ArgumentParser:
     case.add_argument(
         "--preset", **_SEVERAL, choices=PRESETS, metavar="PRESET", help=f"{', '.join(PRESETS)} (default: all)"
     )
-    case.add_argument("--batch", **_SEVERAL, type=_positive, help="images in a batch (default: 8 32 128)")
+    case.add_argument("--batch", **_SEVERAL, type=command_line.images, help="images in a batch (default: 8 32 128)")
     case.add_argument("--dtype", choices=DTYPES, default="float32", help="of the predictions (default: %(default)s)")
     case.add_argument("--from-logits", action="store_true", help="SSD: predictions are logits, not probabilities")
     case.add_argument(
         "--boxes-per-image",
-        type=_positive,
+        type=command_line.objects,
         default=_BOXES_PER_IMAGE,
         help="YOLOv3: objects of an image (default: %(default)s)",
     )
     case.add_argument("--class-focal", action="store_true", help="YOLOv3: focal class loss, which covers every cell")
-    case.add_argument("--seed", type=int, default=0, help="of the data and of the order (default: %(default)s)")
+    case.add_argument(
+        "--seed", type=command_line.seed, default=0, help="of the data and of the order (default: %(default)s)"
+    )
     what = parser.add_argument_group("what is measured")
     what.add_argument("--implementation", **_SEVERAL, choices=DEVICE_IMPLEMENTATIONS, help="default: all")
     what.add_argument("--what", **_SEVERAL, choices=PASSES, help="default: both")
     what.add_argument("--no-profile", dest="profile", action="store_false", help="record no launches")
-    what.add_argument("--repetitions", type=_positive, default=30, help="timed calls of each (default: %(default)s)")
+    what.add_argument(
+        "--repetitions", type=command_line.calls, default=30, help="timed calls of each (default: %(default)s)"
+    )
     output = parser.add_argument_group("output beside the table")
-    output.add_argument("--json", type=_output_file, metavar="FILE", help="write the rows, versions and machine")
-    output.add_argument("--plot", type=_output_file, metavar="FILE.png", help="draw the medians (needs matplotlib)")
+    output.add_argument(
+        "--json", type=command_line.json_file, metavar="FILE", help="write the rows, versions and machine"
+    )
+    output.add_argument(
+        "--plot", type=command_line.plot_file, metavar="FILE.png", help="draw the medians (needs matplotlib)"
+    )
     return parser
 
 
 def _chosen(values: Sequence[str] | None, possible: Sequence[str]) -> tuple[str, ...]:
     """The possible values that were asked for, in the usual order; all of them when none was."""
     return tuple(value for value in possible if not values or value in values)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
-    return int(text)
-
-
-def _output_file(text: str) -> Path:
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file in an existing folder, got {text!r}")
-    return path
