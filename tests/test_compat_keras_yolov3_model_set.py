@@ -118,7 +118,7 @@ def test_one_class_has_no_class_loss(options):
 
 
 def test_invalid_targets(arrays):
-    arrays[0][1][0, 1, 2, 1] = [0.4, 0.4, 0.2, 0.2, 1, 0, 0, 0]
+    arrays[0][1][0, 1, 2, 1] = [0.4, 0.4, 0, 0.2, 1, 1, 0, 0]
     assert np.isfinite(losses_of(arrays)[0]).all()
     with pytest.raises(tf.errors.InvalidArgumentError):
         losses_of(arrays, invalid_targets="error")

@@ -86,11 +86,12 @@ struct PythonValue<T, std::enable_if_t<std::is_floating_point<T>::value>> {
     const double value = PyFloat_AsDouble(given.ptr());
     const bool overflow = PyErr_Occurred() != nullptr;
     PyErr_Clear();
+    const T rounded = static_cast<T>(value);
     // Infinity by itself is a matter for the option's range.
-    if (overflow || (std::isfinite(value) && std::abs(value) > std::numeric_limits<T>::max())) {
+    if (overflow || (std::isfinite(value) && !std::isfinite(rounded))) {
       ThrowValueError(name, "a number that float" + std::to_string(8 * sizeof(T)) + " holds", given);
     }
-    return static_cast<T>(value);
+    return rounded;
   }
 };
 
