@@ -471,9 +471,7 @@ class YOLOv3LossChecks:
         logits[(*OBJECT, slice(5, None))] = [-3e4, 3e4, -3e4]
         expected = self.differentiate(batch.y_true, [logits.astype(dtype)], batch.anchors, mode, **options)
         logits[np.abs(logits) == 3e4] *= np.inf
-        loss, _, (gradient,) = self.differentiate(
-            batch.y_true, [logits.astype(dtype)], batch.anchors, mode, **options
-        )
+        loss, _, (gradient,) = self.differentiate(batch.y_true, [logits.astype(dtype)], batch.anchors, mode, **options)
         np.testing.assert_array_equal(loss, expected[0])
         np.testing.assert_array_equal(gradient, expected[2][0])
         assert np.isfinite(loss).all()
