@@ -318,13 +318,15 @@ __device__ void AddBoxGradient(const BackwardArguments<T>& a, int64_t box, const
   const T* const prediction = a.y_pred + box * a.shape.width;
   T* const gradient = a.gradient + box * a.shape.width;
   const L positive = selection & kSsdPositive ? PositiveWeight(layout, truth) : L(0);
-  const L confidence = scales.confidence * (positive + (selection & kSsdKept ? 1 : 0));
+  // Finite, as the slopes may be 0.
+  const L confidence = ToFinite(scales.confidence * (positive + (selection & kSsdKept ? 1 : 0)));
+  const L localization = ToFinite(scales.localization * positive);
   if (confidence != 0) {
     AddClassGradient(a, truth + layout.class_column, prediction + layout.class_column, confidence,
                      gradient + layout.class_column);
   }
-  if (positive > 0 && scales.localization != 0 && threadIdx.x % kWarp == 0) {
-    SmoothL1Gradient(truth + layout.box_column, prediction + layout.box_column, scales.localization * positive,
+  if (positive > 0 && localization != 0 && threadIdx.x % kWarp == 0) {
+    SmoothL1Gradient(truth + layout.box_column, prediction + layout.box_column, localization,
                      gradient + layout.box_column);
   }
 }

@@ -164,7 +164,9 @@ void AddBoxGradient(const SsdBackwardRows<T>& rows, int64_t box, T* gradient) {
   const L* labels = truth + layout.class_column;
   const int64_t num_labels = ForegroundIsZero(labels, layout.num_classes) ? 1 : layout.num_classes;
   const L positive = selection & kSsdPositive ? ReadTarget(layout, truth, num_labels).positive : 0;
-  const L confidence = scales.confidence * (positive + (selection & kSsdKept ? 1 : 0));
+  // Finite, as the slopes may be 0.
+  const L confidence = ToFinite(scales.confidence * (positive + (selection & kSsdKept ? 1 : 0)));
+  const L localization = ToFinite(scales.localization * positive);
   const T* classes = prediction + layout.class_column;
   T* classes_gradient = gradient + layout.class_column;
   if (confidence != 0) {
@@ -174,8 +176,8 @@ void AddBoxGradient(const SsdBackwardRows<T>& rows, int64_t box, T* gradient) {
       ProbabilitiesGradient(labels, classes, num_labels, confidence, classes_gradient);
     }
   }
-  if (positive > 0 && scales.localization != 0) {
-    SmoothL1Gradient(truth + layout.box_column, prediction + layout.box_column, scales.localization * positive,
+  if (positive > 0 && localization != 0) {
+    SmoothL1Gradient(truth + layout.box_column, prediction + layout.box_column, localization,
                      gradient + layout.box_column);
   }
 }

@@ -90,14 +90,14 @@ template <class L, class T>
 DETLOSS_SHARED void SmoothL1Gradient(const L* offsets, const T* predicted, L scale, T* gradient) {
   for (int i = 0; i < 4; ++i) {
     const L difference = ToCompute(predicted[i]) - offsets[i];
-    Store(Weighted(scale, difference > 1 ? L(1) : difference < -1 ? L(-1) : difference), gradient + i);
+    Store(scale * (difference > 1 ? L(1) : difference < -1 ? L(-1) : difference), gradient + i);
   }
 }
 
 // With respect to one probability, and to one logit. `scale` is that of the box's cross-entropy.
 template <class L>
 DETLOSS_SHARED L ProbabilityGradient(L label, L p, L scale) {
-  return label != 0 && !(p < SmallestProbability<L>()) ? -scale * label / p : L(0);
+  return label != 0 && !(p < SmallestProbability<L>()) ? -scale * label / ToFinite(p) : L(0);
 }
 
 template <class L>

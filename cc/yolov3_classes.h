@@ -145,7 +145,7 @@ template <class T>
 DETLOSS_SHARED void SoftmaxGradient(const ClassLabels<Compute<T>>& labels, const T* logits, int64_t num_classes,
                                     Compute<T> scale, T* gradient) {
   using L = Compute<T>;
-  const L weighted = scale * MeanWeight(labels, num_classes);
+  const L weighted = ToFinite(scale * MeanWeight(labels, num_classes));  // the slopes may be 0
   if (weighted == 0) return;
   ForEachProbability(SoftmaxTermsOf(logits, num_classes), logits, num_classes,
                      [&](int64_t c, L probability) { Store(weighted * (probability - labels[c]), gradient + c); });

@@ -441,7 +441,7 @@ __device__ void AddRowGradient(const BackwardArguments<T>& a, int scale, int64_t
       for (int i = 0; i < kYoloObjectness; ++i) Store(Weighted(weight, box.gradient[i]), gradient + i);
     }
   }
-  class_scale *= options.class_weight;
+  class_scale = ToFinite(class_scale * options.class_weight);
   if (class_scale == 0) return;
   const ClassLabels<L> labels(options, label == nullptr ? nullptr : label + kYoloClasses);
   WarpClassGradient(options, labels, logits + kYoloClasses, a.geometry.classes, class_scale, gradient + kYoloClasses);

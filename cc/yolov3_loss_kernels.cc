@@ -261,7 +261,7 @@ template <class T>
 DETLOSS_SHARED void AddClassGradient(const YoloBackwardRows<T>& rows, int64_t row, const Compute<T>* label,
                                      Compute<T> scale, T* gradient) {
   const YoloCellOptions& options = *rows.options;
-  const Compute<T> weight = scale * options.class_weight;
+  const Compute<T> weight = ToFinite(scale * options.class_weight);
   if (weight == 0) return;
   const T* logits = rows.y_pred + row * (kYoloClasses + rows.classes);
   const ClassLabels<Compute<T>> classes(options, label == nullptr ? nullptr : label + kYoloClasses);

@@ -131,7 +131,7 @@ __device__ void WarpClassGradient(const YoloCellOptions& options, const ClassLab
       Store(Weighted(scale, slope(c) - probability * sum), gradient + c);
     });
   }
-  const L weighted = scale * WarpMeanWeight(labels, num_classes);
+  const L weighted = ToFinite(scale * WarpMeanWeight(labels, num_classes));  // the slopes may be 0
   ForEachClass(num_classes, [&](int64_t c) {
     Store(Weighted(weighted, Exp(softmax.LogProbability(ToCompute(logits[c]))) - labels[c]), gradient + c);
   });

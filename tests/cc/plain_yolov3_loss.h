@@ -392,6 +392,11 @@ class PlainYoloRow {
   const double tolerance_;
 };
 
+// A sum of infinities of both signs is an infinity, unless a logit is NaN.
+inline void SetOverflowed(bool has_nan, Total* total) {
+  if (std::isnan(total->value) && !has_nan) total->value = HUGE_VAL;
+}
+
 template <class T>
 PlainYoloV3Loss ComputePlainYoloV3Loss(const YoloV3LossOptions& options, const YoloV3Shape& shape,
                                        const std::vector<std::vector<Compute<T>>>& y_true,
@@ -416,7 +421,7 @@ PlainYoloV3Loss ComputePlainYoloV3Loss(const YoloV3LossOptions& options, const Y
       if (cell.has_object) boxes[i / shape.Rows(scale)][scale].push_back(cell.box);
     }
   }
-  std::vector<uint8_t> is_nan(shape.images);
+  std::vector<uint8_t> is_nan(shape.images), class_is_nan(shape.images);
   for (size_t scale = 0; scale < scales; ++scale) {
     const int64_t rows = shape.Rows(scale);
     plain.selection.emplace_back(shape.images * rows);
@@ -454,15 +459,21 @@ PlainYoloV3Loss ComputePlainYoloV3Loss(const YoloV3LossOptions& options, const Y
       gradient[4] = scaled_by * objectness;
       if (cell.has_object) row.AddBox(place, logits.data(), image, &plain, scaled_by, gradient);
       if (cell.has_object || options.cell.class_focal) {
+        class_is_nan[image] |= std::any_of(logits.begin() + 5, logits.end(), [](double x) { return std::isnan(x); });
         row.AddClasses(logits.data(), image, &plain, scaled_by, gradient);
       }
     }
   }
   for (int64_t image = 0; image < shape.images; ++image) {
+    for (auto* part : {&plain.box, &plain.xy, &plain.wh, &plain.object, &plain.no_object}) {
+      SetOverflowed(is_nan[image], &(*part)[image]);
+    }
     if (is_nan[image]) plain.no_object[image].value = std::numeric_limits<double>::quiet_NaN();
+    SetOverflowed(class_is_nan[image], &plain.class_term[image]);
     for (const auto* part : {&plain.box, &plain.object, &plain.no_object, &plain.class_term}) {
       plain.loss[image] += (*part)[image];
     }
+    SetOverflowed(is_nan[image] || class_is_nan[image], &plain.loss[image]);
   }
   return plain;
 }

@@ -198,7 +198,9 @@ void CheckNoOwnNan(const Run& run) {
         given.loss_gradient.push_back(static_cast<Compute<T>>(any({0, 1, -1, 1e-40, 1e30})));
       }
       const SsdRun<T> got = run(given);
-      const check::Context context("case " + check::Show(i));
+      const check::Context context("case " + check::Show(i) + ", from_logits " + check::Show(choices.from_logits) +
+                                   ", rank_by " + check::Show(static_cast<int>(choices.rank_by)) + ", classes " +
+                                   check::Show(classes) + ", alpha " + check::Show(given.options.alpha));
       for (const auto* part : {&got.loss, &got.positive, &got.negative, &got.localization}) {
         for (Compute<T> x : *part) CHECK(!std::isnan(x));
       }

@@ -52,9 +52,9 @@ def ssd_loss(
 
     A box whose class labels are all zero is neutral and takes no part. A box with a class label (or flag) that is not
     finite, below 0 or above 1e6, or a positive one with an offset that is not finite or beyond 1e6 in magnitude, is
-    treated as neutral and counted. A NaN prediction that enters the
-    cross-entropy of a positive or of a candidate makes its image's loss NaN, kept or not; with probabilities, entries
-    whose label is zero are not read.
+    treated as neutral and counted. A NaN prediction that enters the cross-entropy of a positive or of a candidate makes
+    its image's loss NaN, kept or not; with probabilities, entries whose label is zero are not read. Logits equal to an
+    infinite largest one share the probability; what overflows is infinite. A term of weight 0 is not computed.
 
     Args:
       y_true: labels `[B, N, width]`, any numeric dtype; columns as `layout` says.

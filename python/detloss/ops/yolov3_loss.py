@@ -67,8 +67,10 @@ def yolov3_loss(
     that is not finite or below 0, a class index out of range, or anything beyond 1e6 in magnitude. All else is valid,
     as in the repositories: an objectness and scores above 1 are weights, no score need be above 0, and a centre may lie
     outside the image: the cell that holds the label says where it counts. A NaN among the five logits of box and
-    objectness of any valid cell makes its image's loss NaN; class logits count only where the class term applies, and
-    other elements are not read. Widths and heights are decoded from logits clamped to -20 to 20.
+    objectness of any valid cell makes its image's loss NaN, whatever the weights are; class logits count only where the
+    class term applies, and other elements are not read. An infinite logit costs nothing where the label is what it
+    says, and else a huge or infinite number; what overflows is infinite. A term of weight 0 is not computed. Widths and
+    heights are decoded from logits clamped to -20 to 20.
 
     Args:
       y_true: labels `[B, H, W, A, 5 + C]`, or a list of them, one per scale; any numeric dtype; rows as `target_format`
