@@ -59,7 +59,7 @@ inline py::array_t<double> AnchorsFrom(const py::object& given) {
   }
   const py::array_t<double> lengths = numbers.attr("astype")("float64", py::arg("order") = "C");
   std::for_each(lengths.data(), lengths.data() + lengths.size(), [](double length) {
-    if (std::isfinite(length) && std::abs(length) > std::numeric_limits<float>::max()) {
+    if (std::isfinite(length) && !std::isfinite(static_cast<float>(length))) {
       throw py::value_error(ErrorText("anchors", "numbers that float32 holds", Describe(length)));
     }
   });
